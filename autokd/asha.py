@@ -1,0 +1,46 @@
+"""Asynchronous successive halving (Li et al., arXiv 1810.05934) as a pure function of what the trials have reported. Light.
+
+``promotion``: a trial pauses at a rung and goes on when it is among the best 1/reduction of those that reached it. ``stopping``:
+it ends there unless it is. Trials are ranked within their group (``finalists/per``) and, once it holds ``reduction`` trials,
+within their branch of the space: methods that start slowly are then not judged by those that start fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autokd.ledger import Trial
+from autokd.space import Asha
+
+
+def rungs(asha: Asha, epochs: int) -> list[int]:
+    """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below its end."""
+    if asha.form == "none":
+        return []
+    out, rung = [], asha.grace_epochs
+    while rung < epochs:
+        out.append(rung)
+        rung *= asha.reduction
+    return out
+
+
+def rank(trial: Trial, rung: int, metric: str, sign: int) -> tuple[float, float, int]:
+    """Smaller is better; equal values go by lower validation loss, then by age."""
+    m = trial.metrics[rung]
+    return (-sign * m.get(metric, -sign * float("inf")), m.get("val/nll", float("inf")), trial.number)
+
+
+def peers(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha) -> list[Trial]:
+    """Those it is ranked with at this rung, itself among them."""
+    there = [t for t in trials if rung in t.metrics and t.searching and t.group == trial.group]
+    branch = [t for t in there if t.branch == trial.branch]
+    return branch if asha.compare == "branch" and len(branch) >= asha.reduction else there
+
+
+def good_enough(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int) -> bool:
+    """Whether the trial is among the best 1/reduction at this rung (in stopping form at least the first is)."""
+    ranked = sorted(peers(trial, rung, trials, asha), key=lambda t: rank(t, rung, metric, sign))
+    places = len(ranked) // asha.reduction
+    if asha.form == "stopping":
+        places = max(places, 1)
+    return any(t.number == trial.number for t in ranked[:places])

@@ -1,0 +1,269 @@
+"""The command line: one thin function a command. Heavy imports stand inside, so that look-ups answer at once.
+
+Results go to stdout, progress and logs to stderr. Exit codes: 0 done; 1 the work ran and its answer is no; 2 the request is
+wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autokd import __version__
+from autokd.document import UserError
+
+app = typer.Typer(
+    name="autokd", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Search for the best way to distil a big vision model into a small one.",
+)  # fmt: skip
+
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value, for example train/epochs=10. May be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def main() -> None:
+    """The console script: turns what users can mend into one message and an exit code, and never shows them a traceback."""
+    try:
+        app()
+    except UserError as e:
+        print(e if "\n" in str(e) else f"error: {e}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # `autokd methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"autokd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None: ...
+
+
+@app.command()
+def search(
+    space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
+    base: Annotated[Path | None, typer.Option(help="A recipe to use in place of the space's own base.")] = None,
+    sets: Sets = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials.")] = None,
+    time: Annotated[str | None, typer.Option(help="Start no new trial after so long: 90s, 30m, 2h.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trials side by side (default: one a GPU, else one a CPU).")] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the sampler, nothing else.")] = 0,
+    name: Annotated[str | None, typer.Option(help="The study's name.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a study that was stopped or killed.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to use.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db).")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search for the best recipe; ends by printing its path."""
+    from autokd import progress
+    from autokd import space as spaces
+
+    if (space is None) == (resume is None):
+        raise UserError("give --space FILE to begin a search, or --resume NAME to go on with one")
+    changes = tuple(sets or ())
+    if time:
+        changes += (f"search/time={_seconds(time)}",)
+    loaded = spaces.load(space, base, changes) if space else None  # before anything slow: a mistake is told at once
+    from autokd import search as searches
+
+    view, how = progress.View(quiet=quiet), {"uri": tracking_uri, "address": ray_address}
+    chosen = resume or name or searches.next_name(space.stem if space else "search")
+    try:
+        if loaded is None:
+            outcome = searches.resume(chosen, view=view, **how)
+        else:
+            outcome = searches.start(loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view, **how)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; go on with: autokd search --resume {chosen}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    from autokd import summary
+
+    print(json.dumps(summary.as_json(outcome)) if as_json else summary.as_text(outcome))
+    raise typer.Exit(0 if any(t.state == "complete" for t in outcome.table.trials.values()) else 1)
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    try:
+        return float(text[:-1]) * units[text[-1]]
+    except (KeyError, ValueError, IndexError):
+        raise UserError(f"--time {text}: expected a number and a unit, such as 90s, 30m or 2h") from None
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe: hand-written, exported, or a trial's.")],
+    sets: Sets = None,
+    out: Annotated[Path, typer.Option(help="The folder for student.safetensors, metrics.json and recipe.yaml.")] = Path("out"),
+    test: Annotated[bool, typer.Option("--test", help="Read the test pictures when the run is over.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train one student from a recipe."""
+    from autokd import recipe as recipes
+
+    made = recipes.load(recipe, tuple(sets or ()))
+    from autokd import runner
+
+    result = runner.train(made, out, test=test, quiet=quiet)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        for metric, value in result["metrics"].items():
+            print(f"{metric:24} {value:.6g}")
+        print(f"{'student':24} {result['student_sha256'][:16]}")
+        print(out / "student.safetensors")
+
+
+@app.command()
+def validate(files: Annotated[list[Path], typer.Argument(help="Recipes and search spaces.")]) -> None:
+    """Check recipes and spaces; every problem with file, line and path."""
+    from autokd import recipe as recipes
+    from autokd import space as spaces
+    from autokd.document import DocumentError, read
+
+    problems = []
+    for file in files:
+        try:
+            is_space = {"vary", "search", "base"} & set(read(file).data)
+            spaces.load(file) if is_space else recipes.load(file)
+            print(f"{file}: ok ({'search space' if is_space else 'recipe'})")
+        except DocumentError as e:
+            problems += e.problems
+    if problems:
+        raise DocumentError(problems)
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="A recipe or a search space.")],
+    sets: Sets = None,
+) -> None:
+    """Print a document spelt out, with every default; of a space, its free parameters and baselines."""
+    from autokd import recipe as recipes
+    from autokd import space as spaces
+    from autokd.document import dump, flow, read
+
+    changes = tuple(sets or ())
+    if not {"vary", "search", "base"} & set(read(file).data):
+        made = recipes.load(file, changes)
+        print(f"# fingerprint {made.fingerprint()}")
+        print(dump(made.to_dict()), end="")
+        return
+    space = spaces.load(file, sets=changes)
+    print(dump({"search": space.search.model_dump()}))
+    print("free parameters")
+    for node in space.leaves():
+        kind = getattr(node, "kind", "one_of")
+        print(f"  {node.name:44} {kind:12} {flow(node.options)}")
+    print("baselines")
+    for name, point in space.starting_points():
+        print(f"  {name:16} {flow(point.varied)}")
+    print("base recipe")
+    print("".join(f"  {line}\n" for line in dump(space.base.to_dict()).splitlines()), end="")
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List what each axis of distillation offers, and the presets."""
+    from autokd import axes
+
+    rows = [
+        {"axis": axis, "kind": kind, "paper": m.paper, "summary": _first_line(m.fn.__doc__), "defaults": m.defaults}
+        for axis in axes.AXES
+        for kind, m in sorted(axes.kinds(axis).items())
+    ]
+    presets = [{"preset": p.name, "paper": p.paper, "summary": p.summary} for p in sorted(axes.presets().values(), key=lambda p: p.name)]
+    if as_json:
+        print(json.dumps({"methods": rows, "presets": presets}))
+        return
+    for axis in axes.AXES:
+        print(axis)
+        for row in rows:
+            if row["axis"] == axis:
+                print(f"  {row['kind']:18} {row['paper']:18} {row['summary']}")
+    print("presets")
+    for row in presets:
+        print(f"  {row['preset']:18} {row['paper']:18} {row['summary']}")
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().splitlines()[0] if doc else ""
+
+
+@app.command()
+def models() -> None:
+    """List the networks that a recipe may name."""
+    from autokd import zoo
+
+    for name in zoo.names():
+        print(f"{name:18} {zoo.describe(name)}")
+    print("also: cnn-DEPTHxWIDTH, torchvision:NAME, timm:NAME")
+
+
+@app.command()
+def datasets() -> None:
+    """List the data sets that a recipe may name."""
+    from autokd import sources
+
+    for name, about in sources.SOURCES.items():
+        print(f"{name:18} {about.summary}")
+
+
+@app.command()
+def studies(as_json: Json = False) -> None:
+    """List the studies under mlruns/."""
+    from autokd import ledger
+
+    root = Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
+    rows = []
+    for name in ledger.names(root):
+        _, table = ledger.read(ledger.folder(root, name))
+        state = "finished" if table.closed else "confirming" if table.finalists is not None else "searching or stopped"
+        rows.append({"study": name, "state": state, "trials": sum(t.searching for t in table.trials.values()), "epochs": sum(t.epochs for t in table.trials.values())})
+    if as_json:
+        print(json.dumps(rows))
+    elif not rows:
+        print(f"no studies under {root}")
+    for row in [] if as_json else rows:
+        print(f"{row['study']:30} {row['state']:22} {row['trials']:4} trials {row['epochs']:7} epochs")
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(help="recipe or space")] = "recipe") -> None:
+    """Print the JSON schema of recipes or spaces, for editors that complete YAML."""
+    from autokd import schemas
+
+    print(json.dumps(schemas.schema(what), indent=2))
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="The port; 0 picks a free one.")] = 0,
+    tracking_uri: Annotated[str | None, typer.Option(help="Another store than mlruns/mlflow.db.")] = None,
+) -> None:
+    """Open MLflow's UI on this store, on 127.0.0.1."""
+    from autokd import runner
+
+    raise typer.Exit(runner.ui(port, tracking_uri))
+
+
+@app.command()
+def sync(names: Annotated[list[str] | None, typer.Argument(help="Studies (default: all).")] = None, tracking_uri: str | None = None) -> None:
+    """Bring MLflow up to what the ledgers say; twice changes nothing."""
+    from autokd import ledger, tracking
+
+    root = Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
+    chosen = names or ledger.names(root)
+    tracking.sync(root, tracking_uri or tracking.default_uri(root), chosen)
+    print(f"{len(chosen)} studies are up to date in MLflow")

@@ -1,0 +1,235 @@
+"""The study's truth: one JSON line an event, written by the driver alone; every table is read from it. Light.
+
+Events (``t``: seconds since 1970):
+
+| event | fields |
+|---|---|
+| created | name, seed, jobs, frozen (space and base), versions |
+| suggested | trial, role, name, recipe, params, varied, branch, exempt, group, seed |
+| started | trial, attempt, epoch (how many are done already) |
+| epoch | trial, attempt, epoch (how many are done now), metrics, checkpoint (a file in the study's folder, or nothing) |
+| paused, promoted, pruned | trial, rung (epochs) |
+| finished | trial, attempt, student (weights' hash), facts |
+| diverged, oom, failed | trial, attempt, reason |
+| refused | params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial |
+| searched | the search phase is over; groups: the finalists, frozen |
+| test | results: trial → test metrics; every reading is one such event |
+| closed | recipe, verdicts |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from autokd.document import UserError, nearest
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+ENDED = {"complete", "pruned", "diverged", "oom", "failed"}
+Event = dict[str, Any]
+
+
+def studies(root: Path) -> Path:
+    return root / "studies"
+
+
+def folder(root: Path, name: str) -> Path:
+    """A study's folder. Raises :class:`UserError` for an impossible name."""
+    if not NAME.fullmatch(name) or name in {".", ".."}:
+        raise UserError(f"{name!r} is no study name: up to 100 letters, digits, '.', '_' and '-'")
+    return studies(root) / name
+
+
+def existing(root: Path, name: str) -> Path:
+    """The folder of a study that exists. Raises :class:`UserError` with the nearest name."""
+    path = folder(root, name)
+    if not (path / "events.jsonl").exists():
+        raise UserError(f"there is no study {name!r} under {studies(root)}; {nearest(name, names(root))}".rstrip("; "))
+    return path
+
+
+def names(root: Path) -> list[str]:
+    where = studies(root)
+    return sorted(p.name for p in where.iterdir() if (p / "events.jsonl").exists()) if where.is_dir() else []
+
+
+@dataclass
+class Trial:
+    """One row of the table: a suggestion, and all that became of it."""
+
+    number: int
+    role: str  # trial, baseline, finalist, control-ce, control-kd
+    recipe: dict[str, Any]
+    name: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    varied: dict[str, Any] = field(default_factory=dict)
+    branch: str = ""
+    group: Any = None  # the value of `finalists/per`
+    exempt: bool = False
+    parent: int | None = None  # of a finalist or control: the trial that it confirms
+    state: str = "waiting"  # waiting, running, paused, or one of ENDED
+    attempt: int = 0
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)  # epochs done → metrics
+    rungs: list[int] = field(default_factory=list)  # at which it was paused, promoted or pruned
+    checkpoint: str | None = None
+    checkpoint_epoch: int = 0
+    student: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    suggested: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        return max(self.metrics, default=0)
+
+    @property
+    def last(self) -> dict[str, float]:
+        return self.metrics[self.epochs] if self.metrics else {}
+
+    @property
+    def seed(self) -> int:
+        return self.recipe["seed"]
+
+    @property
+    def searching(self) -> bool:
+        return self.role in {"trial", "baseline"}
+
+
+@dataclass
+class Table:
+    """What the events add up to."""
+
+    created: Event = field(default_factory=dict)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    refused: int = 0
+    finalists: list[Event] | None = None
+    tests: list[Event] = field(default_factory=list)
+    closed: Event | None = None
+
+    def apply(self, e: Event) -> None:
+        kind = e["event"]
+        if kind == "created":
+            self.created = e
+        elif kind == "suggested":
+            fields = ("role", "recipe", "name", "params", "varied", "branch", "group", "exempt", "parent")
+            self.trials[e["trial"]] = Trial(e["trial"], **{k: e[k] for k in fields if k in e}, suggested=e["t"])
+        elif kind == "refused":
+            self.refused += 1
+        elif kind == "searched":
+            self.finalists = e["groups"]
+        elif kind == "extended":
+            self.finalists, self.closed = None, None
+        elif kind == "test":
+            self.tests.append(e)
+        elif kind == "closed":
+            self.closed = e
+        elif "trial" in e:
+            self._trial(self.trials[e["trial"]], kind, e)
+
+    @staticmethod
+    def _trial(trial: Trial, kind: str, e: Event) -> None:
+        if kind == "started":
+            trial.state, trial.attempt = "running", e["attempt"]
+            trial.started = trial.started or e["t"]
+            # What an interrupted attempt did past its last checkpoint is done again, to the same numbers.
+            trial.metrics = {n: m for n, m in trial.metrics.items() if n <= e["epoch"]}
+        elif kind == "epoch":
+            trial.metrics[e["epoch"]] = e["metrics"]
+            if e.get("checkpoint"):
+                trial.checkpoint, trial.checkpoint_epoch = e["checkpoint"], e["epoch"]
+        elif kind in {"paused", "promoted"}:
+            trial.rungs = sorted({*trial.rungs, e["rung"]})
+            trial.state = "paused" if kind == "paused" else trial.state
+        else:
+            trial.state = "complete" if kind == "finished" else kind
+            trial.student, trial.facts = e.get("student", ""), e.get("facts", {})
+            trial.reason, trial.ended = e.get("reason", ""), e["t"]
+
+
+class Ledger:
+    """The events of one study, open for writing by one driver at a time."""
+
+    def __init__(self, path: Path):
+        self.path, self.file = path, path / "events.jsonl"
+        self.table = Table()
+        self.events: list[Event] = []
+        self.listeners: list[Callable[[Event], None]] = []
+        self._out: IO[str] | None = None
+        self._lock = FileLock(path / "driver.lock")
+
+    def open(self) -> Ledger:
+        """Take the study for this driver, read what is there, and cut off a line that a crash left torn."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"study {self.path.name!r} is in use by another search; wait for it or stop it first") from None
+        whole = 0
+        if self.file.exists():
+            for line, end in _lines(self.file):
+                self.events.append(line)
+                self.table.apply(line)
+                whole = end
+            with self.file.open("r+b") as f:
+                f.truncate(whole)
+        self._out = self.file.open("a", encoding="utf-8")
+        return self
+
+    def append(self, event: str, *, durable: bool = False, **fields: Any) -> Event:
+        assert self._out is not None, "the ledger is not open"
+        e: Event = {"event": event, "t": round(time.time(), 3), **fields}
+        self._out.write(json.dumps(e, separators=(",", ":")) + "\n")
+        self._out.flush()
+        if durable:
+            os.fsync(self._out.fileno())
+        self.events.append(e)
+        self.table.apply(e)
+        for listener in self.listeners:
+            listener(e)
+        return e
+
+    def close(self) -> None:
+        if self._out:
+            self._out.close()
+            self._out = None
+        self._lock.release()
+
+
+def _lines(file: Path) -> Iterator[tuple[Event, int]]:
+    """Each whole line, and the offset behind it. A torn or unreadable last line ends the file."""
+    end = 0
+    with file.open("rb") as f:
+        for raw in f:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                event = json.loads(raw)
+            except ValueError:
+                if f.read(1):
+                    raise UserError(f"{file}: damaged at byte {end}; the lines behind it would be lost") from None
+                return
+            end += len(raw)
+            yield event, end
+
+
+def read(path: Path) -> tuple[list[Event], Table]:
+    """The events and the table of a study, without taking its lock."""
+    events = [e for e, _ in _lines(path / "events.jsonl")]
+    return events, tabulate(events)
+
+
+def tabulate(events: Iterable[Event]) -> Table:
+    table = Table()
+    for e in events:
+        table.apply(e)
+    return table

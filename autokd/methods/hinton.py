@@ -1,0 +1,86 @@
+"""Knowledge distillation (Hinton, Vinyals and Dean 2015, arXiv 1503.02531), and the neutral setting of every axis.
+
+``L = w_ce · CE(z_s, y) + w_kd · mean_x tau² KL(softmax(z_t/tau) ‖ softmax(z_s/tau))``. The KL is summed over classes and
+averaged over pictures; averaging over classes too, as the default of ``KLDivLoss`` does, makes it C times too weak.
+"""
+
+from __future__ import annotations
+
+from autokd.axes import Fraction, Positive, Tensor, preset, register
+
+PAPER = "arXiv 1503.02531"
+
+
+@register("teaching", "single", paper=PAPER)
+def single(labels, members):
+    """The full teacher teaches every picture; assistants, if a ladder is given, are neither trained nor asked."""
+    return labels.new_full((1, len(labels)), members - 1)
+
+
+@register("view", "plain", paper=PAPER)
+def plain():
+    """Teacher and student see the same augmented picture, each at its own resolution."""
+    return None
+
+
+@register("target", "teacher", paper=PAPER)
+def teacher(teacher_logits):
+    """The teacher's logits as they are."""
+    return teacher_logits, None
+
+
+@register("temperature", "constant", paper=PAPER)
+def constant(*, tau: Positive = 4.0):
+    """One temperature ``tau`` for every picture (equation 1)."""
+    return tau
+
+
+@register("losses", "ce", paper=PAPER, weight=0.1)
+def ce(student_logits, labels, partner_labels, mix_weight, *, label_smoothing: Fraction = 0.0):
+    """``λ·CE(z_s, y) + (1−λ)·CE(z_s, y_partner)``, averaged over the labelled pictures; λ = 1 without mixup.
+
+    ``label_smoothing`` ε mixes the hard label with the uniform distribution (arXiv 1512.00567). Returns a scalar.
+    """
+    from torch.nn.functional import cross_entropy
+
+    known = labels >= 0
+    safe = labels.clamp(min=0)
+    rows = mix_weight * cross_entropy(student_logits, safe, reduction="none", label_smoothing=label_smoothing)
+    partner = cross_entropy(student_logits, partner_labels.clamp(min=0), reduction="none", label_smoothing=label_smoothing)
+    rows = (rows + (1 - mix_weight) * partner) * (known & (partner_labels >= 0))
+    return rows.sum() / (known & (partner_labels >= 0)).sum().clamp(min=1)
+
+
+def soften(student_logits: Tensor, tau):
+    """``log softmax(z/tau)`` with tau a scalar or one per row; ``[B, C]``."""
+    tau = tau[:, None] if hasattr(tau, "dim") and tau.dim() == 1 else tau
+    return (student_logits / tau).log_softmax(1)
+
+
+@register("losses", "kl", paper=PAPER, weight=0.9)
+def kl(student_logits, log_probs, tau):
+    """``mean_x tau_x² KL(p_x ‖ q_x)``, ``q = softmax(z_s/tau)``; over all pictures, labelled or not. Returns a scalar."""
+    rows = (log_probs.exp() * (log_probs - soften(student_logits, tau))).sum(1)
+    return (tau**2 * rows).mean()
+
+
+preset(
+    "kd",
+    {"losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}, "temperature": {"kind": "constant", "tau": 4.0}},
+    paper=PAPER,
+    summary="soft targets of one teacher at one temperature",
+    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0]}},
+)
+preset(
+    "student-alone",
+    {"losses": {"ce": {"weight": 1.0}}},
+    paper="control",
+    summary="cross-entropy on the labels, no teacher: the control of every comparison",
+)
+preset(
+    "label-smoothing",
+    {"losses": {"ce": {"weight": 1.0, "label_smoothing": 0.1}}},
+    paper="arXiv 1512.00567",
+    summary="no teacher, smoothed labels: the cheap part of what soft targets give",
+    recommended={"losses/ce/label_smoothing": {"uniform": [0.02, 0.4]}},
+)

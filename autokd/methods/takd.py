@@ -1,0 +1,26 @@
+"""Teacher-assistant distillation (Mirzadeh et al., arXiv 1902.03393): a ladder between a large teacher and a small student.
+
+Each assistant is distilled from the next larger member, with plain KD under the recipe's ``ladder_train``; the student sees the
+smallest. A chain without a ladder is a single teacher.
+"""
+
+from __future__ import annotations
+
+from autokd.axes import preset, register
+
+PAPER = "arXiv 1902.03393"
+
+
+@register("teaching", "chain", paper=PAPER, needs_ladder=True, assistants="next")
+def chain(labels):
+    """The smallest member of the ladder teaches every picture. Returns ``[1, N]``."""
+    return labels.new_zeros((1, len(labels)))
+
+
+preset(
+    "takd",
+    {"teaching": {"kind": "chain"}, "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}, "temperature": {"kind": "constant", "tau": 4.0}},
+    paper=PAPER,
+    summary="plain KD through a chain of teacher assistants",
+    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0]}},
+)

@@ -1,0 +1,125 @@
+"""The live view of a search: a table on a terminal, plain lines elsewhere. Always on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table as Grid
+from rich.text import Text
+
+from autokd import asha
+from autokd.ledger import Event, Trial
+
+if TYPE_CHECKING:
+    from autokd.study import Study
+
+ORDER = ("running", "paused", "complete", "pruned", "diverged", "oom", "failed")
+COLOURS = {"running": "cyan", "complete": "green", "pruned": "yellow", "paused": "blue", "diverged": "red", "oom": "red", "failed": "red"}
+
+
+class View:
+    """Follows a study. ``quiet``: says nothing but warnings."""
+
+    def __init__(self, *, quiet: bool = False):
+        self.console = Console(stderr=True, highlight=False)
+        self.quiet, self.live, self.study = quiet, None, None  # type: bool, Live | None, Study | None
+        self.began = time.monotonic()
+        self.counts: Counter[str] = Counter()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def follow(self, study: Study) -> None:
+        self.study = study
+        for trial in study.trials.values():
+            self._count(trial)
+        if self.quiet:
+            return
+        study.book.listeners.append(self._heard)
+        self.say(f"study {study.book.path.name}: {study.trials_wanted} trials, {study.jobs} at a time; starting Ray …")
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True)
+            self.live.start()
+
+    def stop(self) -> None:
+        if self.live:
+            self.live.stop()
+            self.live = None
+
+    def _count(self, trial: Trial) -> None:
+        self.counts.update({k: v for k, v in trial.facts.items() if k in {"tables made", "tables read", "networks trained", "networks read"}})
+
+    def _heard(self, e: Event) -> None:
+        assert self.study is not None
+        kind = e["event"]
+        trial = self.study.trials.get(e.get("trial", -1))
+        if kind == "finished" and trial:
+            self._count(trial)
+        if self.live:
+            return
+        if trial and kind in {"finished", "diverged", "oom", "failed", "paused"}:
+            value = self.study.value(trial)
+            shown = f"{self.study.metric} {value:.4f}" if value is not None else ""
+            self.say(f"[{self._clock()}] {trial.role} {trial.number}: {trial.state} after {trial.epochs} epochs {shown} {e.get('reason', '')}".rstrip())
+        elif kind == "searched":
+            self.say(f"[{self._clock()}] search over; confirming {len(e['groups'])} finalists beside their controls")
+        elif kind == "test":
+            self.say(f"[{self._clock()}] test pictures read")
+
+    def _clock(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
+        return f"{minutes:02d}:{seconds:02d}"
+
+    def render(self) -> Grid:
+        assert self.study is not None
+        study, trials = self.study, list(self.study.trials.values())
+        searching = [t for t in trials if t.searching]
+        states = Counter(t.state for t in trials)
+        grid = Grid.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        best = study.best(searching)[:1]
+        phase = "searching" if study.book.table.finalists is None else "confirming the finalists"
+        grid.add_row("phase", f"{phase}, {self._clock()} elapsed, about {self._left()} to go")
+        if best:
+            grid.add_row("best so far", f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at epoch {best[0].epochs}")
+            grid.add_row("", ", ".join(f"{k}={_short(v)}" for k, v in best[0].varied.items()))
+        text = Text()
+        for state in ORDER:
+            if states[state]:
+                text.append(f"{states[state]} {state}  ", style=COLOURS[state])
+        grid.add_row("trials", text)
+        spent = sum(t.epochs for t in trials)
+        grid.add_row("epochs", f"{spent} of about {self._planned()}")
+        asked = self.counts["tables made"] + self.counts["tables read"]
+        if asked:
+            grid.add_row("teacher tables", f"{self.counts['tables read'] / asked:.0%} from the cache, {self.counts['networks trained']} networks trained")
+        return grid
+
+    def _planned(self) -> int:
+        """Epochs of the whole study, from what its trials took so far."""
+        assert self.study is not None
+        study = self.study
+        length = study.space.base.train.epochs
+        searching = [t for t in study.trials.values() if t.searching]
+        rungs = asha.rungs(study.search.asha, length)
+        expected = length if not rungs else rungs[0] + (length - rungs[0]) / study.search.asha.reduction
+        search = sum(t.epochs for t in searching) if study.book.table.finalists is not None else round(expected * study.trials_wanted)
+        per = study.per.options if study.per else [None]
+        return search + round(study.search.finalists.top * len(per) * 3 * study.search.finalists.seeds * length)
+
+    def _left(self) -> str:
+        assert self.study is not None
+        spent = sum(t.epochs for t in self.study.trials.values())
+        if spent < 10:
+            return "?"
+        seconds = (time.monotonic() - self.began) * max(self._planned() - spent, 0) / spent
+        return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,404 @@
+"""The recipe: every choice of one run. Loading, checking, canonical form and fingerprints. Light."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from autokd import axes, sources, zoo
+from autokd.axes import Fraction, NonNegative, Positive
+from autokd.document import Document, DocumentError, UserError, canonical, nearest, put, read, value_of
+
+FORMAT = 1  # raised when an old recipe would no longer mean what it meant
+
+
+class Block(BaseModel):
+    model_config = axes.STRICT
+
+
+class Augment(Block):
+    crop_padding: Annotated[int, Field(ge=0, le=64, description="zero padding in pixels before a random crop of the old size")] = 0
+    flip: Annotated[bool, Field(description="mirror left-right with probability 1/2")] = False
+
+
+class Data(Block):
+    """Which pictures, and how they are split."""
+
+    name: Annotated[str, Field(description="a data set's name (see `autokd datasets`)")] = "digits"
+    resolution: Annotated[int, Field(ge=4, le=4096, description="pixels a side that the teacher sees")] = 8
+    augment: Augment = Augment()
+    validation: Annotated[float, Field(ge=0, lt=1, description="fraction of the training pictures held out for the search")] = 0.2
+    test: Annotated[float, Field(ge=0, lt=1, description="fraction held out for the end, where the data has no official test split")] = 0.2
+    split_seed: int = 0
+    limit: Annotated[int | None, Field(ge=1, description="use only so many training pictures, stratified")] = None
+    labelled: Annotated[int | None, Field(ge=1, description="only so many training pictures keep their label, stratified")] = None
+    label_noise: Annotated[float, Field(ge=0, lt=1, description="fraction of training labels replaced by another class")] = 0.0
+
+
+class View(Block):
+    """The deterministic stream of augmented views."""
+
+    seed: int = 0
+
+
+class Train(Block):
+    """How one network is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.05
+    momentum: Fraction = 0.9
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: Annotated[list[int], Field(description="epochs at which `step` multiplies the rate by `decay`")] = []
+    decay: Fraction = 0.1
+    warmup: Annotated[float, Field(ge=0, lt=1, description="fraction of all steps over which the rate rises from 0")] = 0.0
+    weight_decay: NonNegative = 5e-4
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: Annotated[int, Field(ge=1, le=256, description="CPU threads; part of the result, so never taken from the machine")] = 1
+    deterministic: Annotated[bool, Field(description="deterministic kernels; false gives up bit-for-bit reproduction on a GPU")] = True
+
+
+class Teacher(Block):
+    """The full teacher, the largest member of the ladder."""
+
+    model: str = "cnn-3x32"
+    weights: Annotated[str, Field(description="train, pretrained, or a .safetensors / .pth file")] = "train"
+    seed: int = 0
+    input: Annotated[Literal["full", "student"], Field(description="the resolution that the teacher sees")] = "full"
+    table: Annotated[Literal["fp16", "fp32"], Field(description="the precision to which its logits are rounded, cached or not")] = "fp16"
+    train: Train = Train()
+
+
+class Student(Block):
+    """The network that the recipe is for."""
+
+    model: str = "cnn-2x8"
+    resolution: Annotated[int | None, Field(ge=4, le=4096, description="pixels a side; the data's own where it is left out")] = None
+
+
+class Recipe(Block):
+    """Every choice of one run. ``distill`` is checked against the methods' own schemas, so here it is a plain mapping."""
+
+    version: Literal[1] = 1
+    data: Data = Data()
+    view: View = View()
+    teacher: Teacher = Teacher()
+    ladder: Annotated[list[str], Field(description="assistants between teacher and student, largest first")] = []
+    ladder_train: Train = Train()
+    student: Student = Student()
+    distill: dict[str, Any] = {}
+    train: Train = Train()
+    seed: Annotated[int, Field(description="student weights and batch order, nothing else")] = 0
+
+    @property
+    def resolution(self) -> int:
+        """Pixels a side that the student sees."""
+        return self.student.resolution or self.data.resolution
+
+    @property
+    def methods(self) -> list[tuple[axes.Method, Mapping[str, Any]]]:
+        return axes.chosen(self.distill)
+
+    @property
+    def reads(self) -> set[str]:
+        """The words of the vocabulary that this recipe's methods read."""
+        return {word for m, s in self.methods for word in m.reads if s.get("weight", 1) != 0}
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything asks the teacher: with cross-entropy alone nothing does."""
+        return any(set(m.reads) & axes.TEACHER for m, s in self.methods if m.axis == "losses" and s["weight"] != 0)
+
+    @property
+    def needs_ladder(self) -> bool:
+        teaching = axes.method("teaching", self.distill["teaching"]["kind"])
+        return self.needs_teacher and bool(teaching.flags.get("needs_ladder"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything spelt out, in the order of the documents."""
+        return self.model_dump(mode="json")
+
+    def with_(self, changes: Mapping[str, Any]) -> Recipe:
+        """A checked copy with ``{"a/b": value}`` changed."""
+        data = self.to_dict()
+        for path, value in changes.items():
+            put(data, path, value)
+        return parse(data)
+
+    def dead(self) -> list[str]:
+        """Path prefixes that nothing in this recipe reads: varying them would only repeat a trial."""
+        out = []
+        if not self.needs_teacher:
+            out.append("teacher")
+        if not self.needs_ladder:
+            out += ["ladder", "ladder_train"]
+        elif not self.ladder:
+            out.append("ladder_train")
+        for name in ("train", "ladder_train"):
+            train: Train = getattr(self, name)
+            if train.schedule != "step":
+                out += [f"{name}/milestones", f"{name}/decay"]
+            if train.optimizer != "sgd":
+                out.append(f"{name}/momentum")
+        if self.teacher.weights != "train":
+            out += ["teacher/train", "teacher/seed"]
+        return out
+
+    def essence(self) -> dict[str, Any]:
+        """What decides the student's bytes: the recipe without what nothing reads."""
+        data = self.to_dict()
+        data["student"]["resolution"] = self.resolution
+        for path in self.dead():
+            head, _, last = path.rpartition("/")
+            node = data.get(head, data) if head else data
+            if isinstance(node, dict):
+                node.pop(last, None)
+        return data
+
+    def fingerprint(self) -> str:
+        """16 hex digits that two recipes share when they describe the same run."""
+        return fingerprint(self.essence())
+
+    def members(self) -> list[Recipe]:
+        """The recipes of those who teach, smallest first; the last is the full teacher. Empty without a teacher.
+
+        Assistants are trained by plain reference KD under ``ladder_train``, taught by the next larger member, or by all larger
+        ones where the teaching method's authors do so (``assistants="all"``).
+        """
+        if not self.needs_teacher:
+            return []
+        alone = {"losses": {"ce": {"weight": 1.0}}}
+        common = {"data": self.data.model_dump(), "view": self.view.model_dump()}
+        teacher = self.teacher.model_dump()
+        out = [
+            parse(common | {"student": {"model": self.teacher.model}, "distill": alone, "train": teacher["train"], "seed": self.teacher.seed})
+        ]
+        taught_by_all = axes.method("teaching", self.distill["teaching"]["kind"]).flags.get("assistants") == "all"
+        for i, model in enumerate(self.ladder if self.needs_ladder else []):
+            own = {
+                "teacher": teacher | {"input": "full"},
+                "ladder": self.ladder[:i],
+                "ladder_train": self.ladder_train.model_dump(),
+                "student": {"model": model},
+                "distill": {"preset": "dgkd" if taught_by_all else "takd"},
+                "train": self.ladder_train.model_dump(),
+                "seed": self.teacher.seed,
+            }
+            out.insert(0, parse(common | own))
+        return out
+
+
+BLOCKS: dict[str, type[Block]] = {
+    "data": Data, "view": View, "teacher": Teacher, "ladder_train": Train, "student": Student, "train": Train,
+}  # fmt: skip
+NOTES = {"provenance", "results"}  # of an exported recipe: ignored when it is run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong at a path of a recipe, before it is known which file and line the path came from."""
+
+    path: str
+    rule: str
+    value: Any = None
+    hint: str = ""
+
+
+def fingerprint(data: Any) -> str:
+    return hashlib.sha256(canonical(data).encode()).hexdigest()[:16]
+
+
+def check(data: Mapping[str, Any]) -> tuple[Recipe | None, list[Finding]]:
+    """Check a plain mapping against every rule. Returns the recipe, or None and *all* findings."""
+    data = {k: v for k, v in data.items() if k not in NOTES}
+    findings: list[Finding] = []
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key in BLOCKS:
+            values[key] = _block(BLOCKS[key], value, key, findings)
+        elif key == "distill":
+            values[key] = check_distill(value, findings)
+        elif key not in Recipe.model_fields:
+            findings.append(Finding(key, "unknown key", hint=nearest(key, [*Recipe.model_fields, *NOTES])))
+    values.setdefault("distill", check_distill({}, findings))
+    rest = {k: v for k, v in data.items() if k in Recipe.model_fields and k not in values}
+    findings += _validate(Recipe, rest, "")[1]
+    if not findings:
+        recipe = Recipe.model_validate(rest | values)
+        findings = [f for rule in RULES for f in rule(recipe)]
+        if not findings:
+            return recipe, []
+    return None, findings
+
+
+def _block(model: type[Block], value: Any, path: str, findings: list[Finding]) -> Any:
+    made, found = _validate(model, value, path)
+    findings += found
+    return made
+
+
+def _validate(model: type[BaseModel], value: Any, path: str) -> tuple[BaseModel | None, list[Finding]]:
+    try:
+        return model.model_validate(value), []
+    except ValidationError as e:
+        found = []
+        for err in e.errors():
+            loc = [str(k) for k in err["loc"]]
+            where = "/".join([path, *loc] if path else loc)
+            if err["type"] == "extra_forbidden":
+                owner: Any = model
+                for key in loc[:-1]:
+                    owner = owner.model_fields[key].annotation
+                found.append(Finding(where, "unknown key", hint=nearest(loc[-1], owner.model_fields)))
+            else:
+                rule = err["msg"].replace("Input should be", "must be").replace("valid dictionary or instance of", "mapping like")
+                shown = err["input"] if not isinstance(err["input"], BaseModel) else None
+                found.append(Finding(where, rule, shown))
+        return None, found
+
+
+def expand(distill: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace ``preset: NAME`` by its fragment; keys given beside it win, and a new ``kind`` replaces an axis whole."""
+    out: dict[str, Any] = {}
+    given = {k: v for k, v in distill.items() if k != "preset"}
+    name = distill.get("preset")
+    if isinstance(name, str) and name in axes.presets():
+        out = copy.deepcopy(dict(axes.presets()[name].distill))
+    for key, value in given.items():
+        _merge(out, key, value)
+    return out
+
+
+def _merge(node: dict[str, Any], key: str, value: Any) -> None:
+    if "/" in key:
+        head, _, rest = key.partition("/")
+        child = node.setdefault(head, {})
+        if isinstance(child, dict):
+            _merge(child, rest, value)
+        return
+    old = node.get(key)
+    if isinstance(old, dict) and isinstance(value, Mapping) and value.get("kind", old.get("kind")) == old.get("kind"):
+        for k, v in value.items():
+            _merge(old, k, v)
+    else:
+        node[key] = copy.deepcopy(value)
+
+
+DEFAULT_DISTILL: dict[str, Any] = {
+    "teaching": {"kind": "single"},
+    "view": {"kind": "plain"},
+    "target": {"kind": "teacher"},
+    "temperature": {"kind": "constant"},
+    "losses": {"ce": {}, "kl": {}},
+}
+
+
+def check_distill(value: Any, findings: list[Finding]) -> dict[str, Any]:
+    """The block spelt out with every default; what is wrong goes to ``findings``."""
+    if not isinstance(value, Mapping):
+        findings.append(Finding("distill", "must be a mapping of axes", value))
+        return {}
+    known = axes.presets()
+    if "preset" in value and value["preset"] not in known:
+        findings.append(Finding("distill/preset", "unknown preset", value["preset"], nearest(value["preset"], known)))
+    expanded = expand(value)
+    for key in expanded:
+        if key not in axes.AXES:
+            findings.append(Finding(f"distill/{key}", "unknown key", hint=nearest(key, [*axes.AXES, "preset"])))
+    out: dict[str, Any] = {}
+    for axis in axes.AXES:
+        settings = expanded.get(axis, DEFAULT_DISTILL[axis])
+        methods = axes.kinds(axis)
+        if not isinstance(settings, Mapping):
+            findings.append(Finding(f"distill/{axis}", "must be a mapping", settings))
+        elif axis == "losses":
+            out[axis] = {}
+            for kind, own in settings.items():
+                if kind not in methods:
+                    findings.append(Finding(f"distill/losses/{kind}", "unknown loss", hint=nearest(kind, methods)))
+                    continue
+                made = _block(methods[kind].schema, own or {}, f"distill/losses/{kind}", findings)  # type: ignore[arg-type]
+                out[axis][kind] = made.model_dump() if made else {}
+            if not settings:
+                findings.append(Finding("distill/losses", "must name at least one loss", hint=nearest("", methods)))
+        else:
+            kind = settings.get("kind", DEFAULT_DISTILL[axis]["kind"])
+            if kind not in methods:
+                findings.append(Finding(f"distill/{axis}/kind", f"unknown kind of {axis}", kind, nearest(kind, methods)))
+                continue
+            made = _block(methods[kind].schema, {**settings, "kind": kind}, f"distill/{axis}", findings)  # type: ignore[arg-type]
+            out[axis] = made.model_dump() if made else {}
+    return out
+
+
+def _names(r: Recipe) -> list[Finding]:
+    named = [("teacher/model", r.teacher.model), ("student/model", r.student.model)]
+    named += [(f"ladder/{i}", name) for i, name in enumerate(r.ladder)]
+    return [Finding(path, rule, name) for path, name in named if (rule := zoo.problem(name))]
+
+
+def _source(r: Recipe) -> list[Finding]:
+    rule = sources.problem(r.data.name)
+    return [Finding("data/name", *rule)] if rule else []
+
+
+def _resolution(r: Recipe) -> list[Finding]:
+    if r.resolution > r.data.resolution:
+        return [Finding("student/resolution", f"must not exceed data/resolution, which is {r.data.resolution}", r.resolution)]
+    return []
+
+
+def _meaning(r: Recipe) -> list[Finding]:
+    found = [Finding(path, reason) for path, reason in axes.refusals(r.distill)]
+    if all(loss["weight"] == 0 for loss in r.distill["losses"].values()):
+        found.append(Finding("distill/losses", "every weight is 0: there is nothing to learn"))
+    return found
+
+
+def _amounts(r: Recipe) -> list[Finding]:
+    d = r.data
+    if d.labelled is not None and d.limit is not None and d.labelled > d.limit:
+        return [Finding("data/labelled", f"must not exceed data/limit, which is {d.limit}", d.labelled)]
+    return []
+
+
+RULES = [_source, _names, _resolution, _meaning, _amounts]
+
+
+def parse(data: Mapping[str, Any], doc: Document | None = None) -> Recipe:
+    """A recipe from a plain mapping. Raises :class:`DocumentError` with every problem."""
+    recipe, findings = check(data)
+    if recipe is None:
+        doc = doc or Document(dict(data))
+        raise DocumentError([doc.problem(f.path, f.rule, f.value, f.hint) for f in findings])
+    return recipe
+
+
+def load(path: str | Path, sets: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe file, with ``PATH=VALUE`` overrides applied. Raises :class:`DocumentError`."""
+    doc = read(path)
+    if {"vary", "base"} & set(doc.data):
+        raise UserError(f"{path} is a search space, not a recipe: run it with `autokd search --space {path}`")
+    override(doc, sets)
+    return parse(doc.data, doc)
+
+
+def override(doc: Document, sets: tuple[str, ...]) -> None:
+    """Apply ``--set PATH=VALUE`` to a document in place."""
+    for item in sets:
+        path, eq, text = item.partition("=")
+        if not eq or not path:
+            raise UserError(f"--set {item}: expected PATH=VALUE, for example --set train/epochs=10")
+        try:
+            if path.startswith("distill/") and isinstance(doc.data.get("distill"), dict):
+                doc.data["distill"] = expand(doc.data["distill"]) if doc.data["distill"].get("preset") in axes.presets() else doc.data["distill"]
+            put(doc.data, path, value_of(text))
+        except KeyError:
+            raise UserError(f"--set {item}: there is no such place: a value stands in the way") from None

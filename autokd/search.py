@@ -1,0 +1,131 @@
+"""A search from its first event to its answer: start, resume, run, close. Ray is in ``raytune``, decisions are in ``study``."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autokd import __version__, export, ledger, progress, tracking, verdict
+from autokd import space as spaces
+from autokd.document import UserError, write_atomically
+from autokd.ledger import Ledger
+from autokd.space import Space
+from autokd.study import Study
+from autokd.teachers import default_cache
+
+
+def gpus() -> int:
+    """How many NVIDIA GPUs this process may use, without loading CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    folder = Path("/proc/driver/nvidia/gpus")
+    found = len(list(folder.iterdir())) if folder.is_dir() else 0
+    return min(found, len([v for v in visible.split(",") if v.strip() not in {"", "-1"}])) if visible is not None else found
+
+
+@dataclass
+class Outcome:
+    """What a finished search has to show."""
+
+    name: str
+    folder: Path
+    table: ledger.Table
+    results: list[verdict.Result]
+    winner: verdict.Result | None
+    recipe: Path | None
+    metric: str
+    warnings: list[str] = field(default_factory=list)
+
+
+def root() -> Path:
+    """Where studies and MLflow's store live: ``AUTOKD_RUNS``, else ``mlruns`` in the working folder."""
+    return Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
+
+
+def next_name(stem: str) -> str:
+    """``dtd-1``, ``dtd-2``, …: the first that is free."""
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in stem)[:90] or "search"
+    n = 1
+    while (ledger.studies(root()) / f"{stem}-{n}").exists():
+        n += 1
+    return f"{stem}-{n}"
+
+
+def start(space: Space, *, name: str, seed: int = 0, jobs: int | None = None, trials: int | None = None, **how: Any) -> Outcome:
+    """A new study. Raises :class:`UserError` where one of that name exists."""
+    folder = ledger.folder(root(), name)
+    if (folder / "events.jsonl").exists():
+        raise UserError(f"study {name!r} exists already: go on with it by --resume {name}, or choose another --name")
+    try:
+        book = Ledger(folder).open()
+    except OSError as e:
+        raise UserError(f"{folder}: the study cannot be written: {e.strerror}") from None
+    jobs = jobs or gpus() or len(os.sched_getaffinity(0))
+    book.append(
+        "created", durable=True, name=name, seed=seed, jobs=jobs, trials=trials or space.search.trials, frozen=space.frozen,
+        version=__version__, versions=export.versions(),
+    )  # fmt: skip
+    return _go(book, space, **how)
+
+
+def resume(name: str, **how: Any) -> Outcome:
+    """Go on with a study that was stopped or killed."""
+    book = Ledger(ledger.existing(root(), name)).open()
+    if book.table.closed:
+        book.close()
+        raise UserError(f"study {name!r} is finished; its recipe is {ledger.folder(root(), name) / 'recipe.yaml'}")
+    if not book.table.created:
+        book.close()
+        raise UserError(f"study {name!r} stopped before it had begun; delete {book.path} and search again")
+    return _go(book, spaces.thaw(book.table.created["frozen"]), **how)
+
+
+def _go(book: Ledger, space: Space, *, uri: str | None = None, view: progress.View, address: str | None = None, cache: Path | None = None) -> Outcome:
+    created = book.table.created
+    try:
+        study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"])
+        mlflow = tracking.Background(uri or tracking.default_uri(root()), root(), book)
+        view.follow(study)
+        warnings = []
+        try:
+            from autokd import raytune
+
+            device = "cuda" if gpus() else "cpu"
+            share = min(1.0, gpus() / created["jobs"]) if gpus() else 0.0
+            raytune.run(study, options={"cache": str(cache or default_cache()), "device": device}, address=address, gpus=share)
+            outcome = close(study)
+        finally:
+            view.stop()
+            if trouble := mlflow.close():
+                warnings.append(f"MLflow is behind ({trouble}); `autokd sync` catches up")
+                view.say(f"warning: {warnings[0]}")
+        outcome.warnings = warnings
+        return outcome
+    finally:
+        book.close()
+
+
+def close(study: Study) -> Outcome:
+    """The answer: verdicts, and the winner's recipe; written once, then the study is closed."""
+    table, metric, sign, folder = study.book.table, study.metric, study.sign, study.book.path
+    found = verdict.results(table, metric, sign)
+    winner = verdict.overall(found, sign)
+    path, text = None, ""
+    if winner is not None:
+        text = export.recipe_text(folder.name, table, winner, metric)
+        path = folder / "recipe.yaml"
+        write_atomically(path, text)
+        for result in found:
+            if result.group is not None:
+                name = "".join(c if c.isalnum() else "-" for c in f"{result.group}-{result.place + 1}")
+                write_atomically(folder / "recipes" / f"{name}.yaml", export.recipe_text(folder.name, table, result, metric))
+    if not table.closed:
+        study.book.append("closed", durable=True, recipe=str(path) if path else None, recipe_text=text, results=[r.to_dict() for r in found])
+    return Outcome(folder.name, folder, table, found, winner, path, metric)
+
+
+def elapsed(table: ledger.Table) -> float:
+    """Seconds since the study was created."""
+    return time.time() - table.created["t"]

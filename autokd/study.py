@@ -1,0 +1,359 @@
+"""A study's decisions: what runs next, what goes on, what is confirmed. No Ray, no torch: the simulator drives the same object.
+
+Everything here follows from the ledger. A decision is an event; after a crash the events are replayed, each suggestion is asked
+of a freshly seeded sampler again and must come out the same, and the study goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from autokd import asha, ledger, rng
+from autokd.document import UserError, get
+from autokd.ledger import ENDED, Ledger, Trial
+from autokd.recipe import parse
+from autokd.space import Leaf, OneOf, Point, Space, default
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+MOST_ATTEMPTS = 3  # of one trial, when machines fail under it
+WORST = {"val/accuracy": 0.0, "val/ece": 1.0}  # of a run that diverged; other metrics: the worst value seen
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stretch of one trial for a worker: from a checkpoint, or the start, to its end."""
+
+    trial: int
+    attempt: int
+    role: str
+    recipe: dict[str, Any]
+    checkpoint: str | None = None
+    rungs: list[int] = field(default_factory=list)  # epochs at which a checkpoint must be written
+    students: dict[str, str] = field(default_factory=dict)  # role "test": trial → folder of its student
+
+
+DONE = object()
+TEST = -1  # the number of the job that reads the test pictures
+
+
+class Study:
+    """The state machine. ``jobs``: how many run side by side."""
+
+    def __init__(self, space: Space, book: Ledger, *, seed: int = 0, jobs: int = 1, trials: int | None = None):
+        self.space, self.book, self.seed, self.jobs = space, book, seed, jobs
+        self.search = space.search
+        self.trials_wanted = trials or self.search.trials
+        self.metric, self.sign = self.search.objective.metric, self.search.objective.sign
+        self.baselines = space.starting_points()
+        self.per = next((n for n in space.leaves() if self.search.finalists.per in (n.path, n.name) and n.path), None)
+        self.optuna = optuna.create_study(sampler=sampler(self.search.sampler, seed, jobs), direction="maximize" if self.sign > 0 else "minimize")
+        self.asked: dict[int, optuna.Trial] = {}
+        self.running: set[int] = set()
+        self.stopping = ""  # why no new trial is started, if so
+        self.deadline = time.time() + self.search.time if self.search.time else None
+        self._replay()
+
+    @property
+    def trials(self) -> dict[int, Trial]:
+        return self.book.table.trials
+
+    # ------------------------------------------------------------ what runs next
+
+    def next_job(self) -> Job | object | None:
+        """A job; None when there is none for now; DONE when the study is over."""
+        if len(self.running) >= self.jobs:
+            return None
+        if self.book.table.finalists is None:
+            job = self._continued() or self._promoted() or self._new()
+            if job or self.running:
+                return job
+            self._finish_search()
+        job = self._continued()
+        if job or self.running:
+            return job
+        if not self.book.table.tests and self._complete("finalist") and self.winner() is not None:
+            self.running.add(TEST)
+            group = self.winner()
+            numbers = [t.number for t in self.trials.values() if not t.searching and t.group == group and t.state == "complete"]
+            return Job(TEST, 1, "test", {}, students={str(n): f"trials/{n}/{self.trials[n].attempt}" for n in numbers})
+        return DONE
+
+    def _start(self, trial: Trial) -> Job:
+        attempt = trial.attempt + 1
+        self.running.add(trial.number)
+        epochs = trial.recipe["train"]["epochs"]
+        judged = asha.rungs(self.search.asha, epochs) if trial.searching else []
+        self.book.append("started", trial=trial.number, attempt=attempt, epoch=trial.checkpoint_epoch)
+        return Job(trial.number, attempt, trial.role, trial.recipe, trial.checkpoint, judged)
+
+    def _continued(self) -> Job | None:
+        """What was suggested and not started, or interrupted by a crash."""
+        for trial in self.trials.values():
+            if trial.state == "waiting" or (trial.state == "running" and trial.number not in self.running):
+                return self._start(trial)
+        return None
+
+    def _promoted(self) -> Job | None:
+        """The paused trial of the highest rung that now is among its best."""
+        if self.search.asha.form != "promotion":
+            return None
+        paused = [t for t in self.trials.values() if t.state == "paused"]
+        for trial in sorted(paused, key=lambda t: (-t.epochs, asha.rank(t, t.epochs, self.metric, self.sign))):
+            if self._passes(trial, trial.epochs):
+                self.book.append("promoted", trial=trial.number, rung=trial.epochs)
+                return self._start(trial)
+        return None
+
+    def _new(self) -> Job | None:
+        if self.stopping or (self.deadline and time.time() > self.deadline):
+            return None
+        for _ in range(1000):
+            if sum(t.searching for t in self.trials.values()) >= self.trials_wanted:
+                return None
+            trial = self._suggest()
+            if trial is not None:
+                return self._start(trial)
+        raise UserError("forbid: the sampler proposed 1,000 forbidden combinations in a row; is anything left of the space?")
+
+    def _suggest(self) -> Trial | None:
+        """Ask Optuna for a trial, or take the next baseline. None where ``forbid`` excludes it."""
+        number = len(self.trials)
+        name, point, asked = self._ask(number)
+        entry = self.space.forbidden(point.data)
+        if entry is not None:
+            self.book.append("refused", params=point.params, reason=f"forbid: {entry}")
+            self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
+            return None
+        role = "baseline" if name else "trial"
+        every = self.search.asha.exempt
+        lucky = bool(every and rng.uniforms(self.seed, "exempt", number, 1)[0, 0] < 1 / every)
+        self.book.append(
+            "suggested", trial=number, role=role, name=name, recipe=parse(point.data).to_dict(), params=point.params, varied=point.varied,
+            branch=point.branch, exempt=role == "baseline" or lucky, group=self._group(point.data),
+        )  # fmt: skip
+        self.asked[number] = asked
+        return self.trials[number]
+
+    def _ask(self, number: int) -> tuple[str, Point, optuna.Trial]:
+        name, fixed = "", {}
+        if number < len(self.baselines):
+            name, point = self.baselines[number]
+            fixed = point.params
+        elif isinstance(self.per, Leaf) and self.per.kind == "choice":
+            fixed = {self.per.name: self.per.encoded[number % len(self.per.options)]}  # an equal share for each value
+        if fixed:
+            self.optuna.enqueue_trial(fixed)
+        asked = self.optuna.ask()
+        return name, self.space.point(lambda node: suggest(asked, node)), asked
+
+    def _group(self, data: dict[str, Any]) -> Any:
+        return get(data, self.search.finalists.per) if self.per is not None and self.search.finalists.per else None
+
+    # ------------------------------------------------------------ what the workers say
+
+    def report(self, number: int, attempt: int, epoch: int, metrics: dict[str, float], checkpoint: str | None = None) -> bool:
+        """An epoch is done. Returns whether the trial goes on."""
+        trial = self.trials[number]
+        if attempt != trial.attempt:
+            return False  # a worker of a driver that is gone
+        self.book.append("epoch", trial=number, attempt=attempt, epoch=epoch, metrics=metrics, **({"checkpoint": checkpoint} if checkpoint else {}))
+        return self._judge(trial)
+
+    def _judge(self, trial: Trial) -> bool:
+        """Whether a trial at a rung goes on; if not, it is paused or pruned now."""
+        form, rung = self.search.asha.form, trial.epochs
+        if not trial.searching or rung in trial.rungs or rung not in asha.rungs(self.search.asha, trial.recipe["train"]["epochs"]):
+            return True
+        if self._passes(trial, rung):
+            self.book.append("promoted", trial=trial.number, rung=rung)
+            return True
+        self.running.discard(trial.number)
+        self.book.append("paused" if form == "promotion" else "pruned", trial=trial.number, rung=rung, attempt=trial.attempt)
+        self._tell(trial)
+        return False
+
+    def _passes(self, trial: Trial, rung: int) -> bool:
+        if trial.exempt:
+            return True
+        return asha.good_enough(trial, rung, self.trials.values(), self.search.asha, self.metric, self.sign)
+
+    def finish(self, number: int, attempt: int, state: str, *, reason: str = "", student: str = "", facts: dict[str, Any] | None = None) -> None:
+        """A trial has ended: ``finished``, ``diverged``, ``oom`` or ``failed``."""
+        trial = self.trials[number]
+        if attempt != trial.attempt or trial.state in ENDED:
+            return
+        self.running.discard(number)
+        extra = {"student": student, "facts": facts or {}} if state == "finished" else {"reason": reason}
+        self.book.append(state, durable=True, trial=number, attempt=attempt, **extra)
+        self._tell(trial)
+
+    def lost(self, number: int, reason: str) -> None:
+        """A worker died under its trial: it is tried again, a few times."""
+        self.running.discard(number)
+        if number == TEST:
+            raise UserError(f"the test pictures could not be read: {reason}")
+        trial = self.trials[number]
+        if trial.attempt >= MOST_ATTEMPTS:
+            self.finish(number, trial.attempt, "failed", reason=f"{MOST_ATTEMPTS} workers died: {reason}")
+
+    def tested(self, results: dict[str, dict[str, float]]) -> None:
+        self.running.discard(TEST)
+        self.book.append("test", durable=True, results=results)
+
+    # ------------------------------------------------------------ values
+
+    def value(self, trial: Trial) -> float | None:
+        """The objective of its last epoch; for a run that was not finite, something worse than any other."""
+        if trial.state in {"diverged", "oom"}:
+            if self.metric in WORST:
+                return WORST[self.metric]
+            seen = [m[self.metric] for t in self.trials.values() for m in t.metrics.values() if self.metric in m]
+            worst = (min if self.sign > 0 else max)(seen, default=0.0)
+            return worst - self.sign * (1.0 + abs(worst))
+        return trial.last.get(self.metric)
+
+    def _tell(self, trial: Trial) -> None:
+        """Tell Optuna the truth: complete, or pruned with its intermediate values.
+
+        A paused trial is told as pruned, or the sampler would not learn from it; if it is promoted later, what it then reaches
+        is one more trial of the same parameters.
+        """
+        if not trial.searching:
+            return
+        state = {"complete": "COMPLETE", "diverged": "COMPLETE", "oom": "COMPLETE", "failed": "FAIL"}.get(trial.state, "PRUNED")
+        values = {e: m[self.metric] for e, m in trial.metrics.items() if self.metric in m}
+        value = self.value(trial)
+        if state == "COMPLETE" and value is None:
+            state = "FAIL"
+        kind = optuna.trial.TrialState[state]
+        asked = self.asked.pop(trial.number, None)
+        if asked is not None:
+            for epoch, v in values.items():
+                asked.report(v, epoch)
+            self.optuna.tell(asked, value if state == "COMPLETE" else None, state=kind)
+            self._distributions[trial.number] = dict(self.optuna.trials[asked.number].distributions)
+        else:
+            more = optuna.trial.create_trial(
+                params=trial.params, distributions=self._distributions[trial.number], intermediate_values=values, state=kind,
+                value=value if state == "COMPLETE" else None,
+            )  # fmt: skip
+            self.optuna.add_trial(more)
+
+    # ------------------------------------------------------------ finals
+
+    def best(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Best first: those that went further, then the better objective, then the lower validation loss."""
+        able = [t for t in trials if t.metrics and t.state not in {"diverged", "oom", "failed"}]
+        full = {t.number: t.epochs >= t.recipe["train"]["epochs"] for t in able}
+        return sorted(able, key=lambda t: (not full[t.number], 0 if full[t.number] else -t.epochs, asha.rank(t, t.epochs, self.metric, self.sign)))
+
+    def _finish_search(self) -> None:
+        """Nothing is left to try: those still paused have lost; the finalists are frozen and their runs laid out."""
+        for trial in list(self.trials.values()):
+            if trial.state == "paused":
+                self.book.append("pruned", trial=trial.number, rung=trial.epochs, attempt=trial.attempt)
+        finals = self.search.finalists
+        searched = [t for t in self.trials.values() if t.searching]
+        groups = []
+        for group in sorted({t.group for t in searched}, key=lambda g: (str(type(g)), g)):
+            for place, trial in enumerate(self.best(t for t in searched if t.group == group)[: finals.top]):
+                groups.append({"group": group, "trial": trial.number, "place": place})
+        self.book.append("searched", durable=True, groups=groups, stopped=self.stopping)
+        if not finals.seeds:
+            return
+        for entry in groups:
+            source = self.trials[entry["trial"]]
+            for role, recipe in with_controls(source.recipe).items():
+                for i in range(finals.seeds):
+                    own = recipe | {"seed": source.recipe["seed"] + 1 + i}
+                    self.book.append("suggested", trial=len(self.trials), role=role, recipe=own, group=entry["group"], parent=source.number)
+
+    def _complete(self, role: str) -> bool:
+        return any(t.role == role and t.state == "complete" for t in self.trials.values())
+
+    def winner(self) -> Any:
+        """The group whose first finalist has the best mean objective; None without finals."""
+        means: dict[Any, list[float]] = {}
+        for entry in self.book.table.finalists or []:
+            if entry["place"] == 0:
+                values = [v for t in self.confirmations(entry["trial"], "finalist") if (v := self.value(t)) is not None]
+                if values:
+                    means[entry["group"]] = [sum(values) / len(values)]
+        return max(means, key=lambda g: self.sign * means[g][0]) if means else None
+
+    def confirmations(self, parent: int, role: str) -> list[Trial]:
+        return [t for t in self.trials.values() if t.parent == parent and t.role == role and t.state == "complete"]
+
+    # ------------------------------------------------------------ after a crash
+
+    def _replay(self) -> None:
+        """Bring the sampler to where the events say it is."""
+        events, self.book.table, self._distributions = self.book.events, ledger.Table(), {}
+        for e in events:
+            kind = e["event"]
+            if kind == "suggested" and e["role"] in {"trial", "baseline"}:
+                _, point, asked = self._ask(e["trial"])
+                if point.params != e["params"]:
+                    raise UserError(f"trial {e['trial']}: the sampler now suggests {point.params}, the ledger says {e['params']}: another version of Optuna?")
+                self.asked[e["trial"]] = asked
+            elif kind == "refused":
+                _, _, asked = self._ask(len(self.trials))
+                self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
+            self.book.table.apply(e)
+            told = {"paused", "finished", "diverged", "oom", "failed"} | ({"pruned"} if self.search.asha.form == "stopping" else set())
+            if kind in told:
+                self._tell(self.trials[e["trial"]])
+        for trial in list(self.trials.values()):
+            if trial.state == "running":
+                self._judge(trial)  # it may have reported at a rung and not been judged any more
+
+
+def with_controls(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A finalist beside its own controls: the same data, networks, resolutions and training; only the distillation is gone."""
+    alone = parse(recipe | {"distill": {"preset": "student-alone"}, "ladder": []}).to_dict()
+    plain = parse(recipe | {"distill": {"preset": "kd"}, "ladder": []}).to_dict()
+    out = {"finalist": recipe, "control-ce": alone, "control-kd": plain}
+    own = parse(recipe).fingerprint()
+    return {role: r for role, r in out.items() if role == "finalist" or parse(r).fingerprint() != own}  # never against itself
+
+
+def distribution(leaf: Leaf | OneOf) -> BaseDistribution:
+    if isinstance(leaf, OneOf):
+        return CategoricalDistribution(leaf.labels)
+    if leaf.kind == "choice":
+        return CategoricalDistribution(leaf.encoded)
+    low, high = leaf.options
+    if leaf.kind == "int_uniform":
+        return IntDistribution(low, high)
+    return FloatDistribution(low, high, log=leaf.kind == "log_uniform")
+
+
+def suggest(trial: optuna.Trial, node: Leaf | OneOf) -> Any:
+    """One value from Optuna, under the name that carries its branch."""
+    d = distribution(node)
+    if isinstance(d, CategoricalDistribution):
+        value = trial.suggest_categorical(node.name, d.choices)
+        return value if isinstance(node, OneOf) else node.options[node.encoded.index(value)]
+    if isinstance(d, IntDistribution):
+        return trial.suggest_int(node.name, d.low, d.high)
+    assert isinstance(d, FloatDistribution)
+    return trial.suggest_float(node.name, d.low, d.high, log=d.log)
+
+
+def sampler(name: str, seed: int, jobs: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # multivariate and group are marked experimental
+        if name == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=jobs > 1)
+
+
+Listener = Callable[[ledger.Event], None]
+__all__ = ["DONE", "TEST", "Job", "Study", "default", "distribution", "sampler", "suggest", "with_controls"]

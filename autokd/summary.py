@@ -1,0 +1,56 @@
+"""What a search prints when it is over: the answer, per group, and where the recipe lies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from autokd import verdict
+
+if TYPE_CHECKING:
+    from autokd.search import Outcome
+
+
+def as_text(outcome: Outcome) -> str:
+    table, metric = outcome.table, outcome.metric
+    states = Counter(t.state for t in table.trials.values() if t.searching)
+    lines = [f"study {outcome.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))]
+    for result in outcome.results:
+        source = table.trials[result.trial]
+        what = ", ".join(f"{k}={_short(v)}" for k, v in source.varied.items())
+        lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({what})"]
+        lines.append(f"  {metric} {result.mean:.4f} ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)")
+        lines += [f"  against {d.control + ':':15} {verdict.figure(d, metric)}: {d.verdict}" for d in result.differences]
+        if result.is_reference:
+            lines.append("  against reference KD: it is reference KD itself")
+        if result.test_mean is not None:
+            lines.append(f"  test, read once: {metric.replace('val/', '')} {result.test_mean:.4f}")
+            lines += [f"    against {d.control + ':':15} {verdict.figure(d, metric)}: {d.verdict}" for d in result.test_differences]
+    if outcome.winner is not None:
+        lines += ["", verdict.sentence(outcome.winner, metric), f"The 95 % interval is {verdict.LEFT_OUT}."]
+    if len(table.tests) > 1:
+        lines.append(f"Test data was read {len(table.tests)} times.")
+    if outcome.recipe is None:
+        reasons = Counter(t.reason for t in table.trials.values() if t.reason)
+        lines += ["", "No recipe: " + ("; ".join(f"{n} × {r}" for r, n in reasons.most_common(3)) or "no finals were asked for")]
+    else:
+        lines += ["", str(outcome.recipe)]
+    return "\n".join(lines)
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    states = Counter(t.state for t in outcome.table.trials.values() if t.searching)
+    return {
+        "study": outcome.name,
+        "recipe": str(outcome.recipe) if outcome.recipe else None,
+        "states": dict(states),
+        "metric": outcome.metric,
+        "results": [r.to_dict() for r in outcome.results],
+        "winner": outcome.winner.to_dict() if outcome.winner else None,
+        "tests_read": len(outcome.table.tests),
+        "warnings": outcome.warnings,
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

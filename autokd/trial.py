@@ -1,0 +1,115 @@
+"""What a worker does with a job: Recipe → run → a report per epoch. It knows nothing of Optuna, MLflow or the other trials."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import resource
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from autokd.study import Job
+
+SAVE_SECONDS = 30.0  # a checkpoint between rungs, so that a crash costs at most this much of a trial
+
+
+class Worker(tune.Trainable):
+    """One epoch a step. The process is reused: data and tables stay in memory from trial to trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        os.umask(0o077)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.folder = Path(new_config["folder"])
+        self.options = new_config["options"]
+        self.job = Job(**json.loads(new_config["job"]))
+        self.run: Any = None
+        self.saved = time.monotonic()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch. Returns ``outcome``: running, finished, diverged, oom, failed or tested, with what belongs to it."""
+        from torch import OutOfMemoryError
+
+        from autokd.distill import Diverged
+
+        began = time.monotonic()
+        try:
+            out = self._test() if self.job.role == "test" else self._epoch()
+        except Diverged as e:
+            out = {"outcome": "diverged", "reason": str(e)}
+        except (OutOfMemoryError, MemoryError) as e:
+            out = {"outcome": "oom", "reason": f"out of memory: {str(e).splitlines()[0] if str(e) else 'host'}; use a smaller batch or network"}
+        except Exception as e:
+            out = {"outcome": "failed", "reason": f"{type(e).__name__}: {e}"}
+        if out["outcome"] != "running":
+            self.run = None
+        out["seconds"] = round(time.monotonic() - began, 4)
+        return {"report": json.dumps(out | {"trial": self.job.trial, "attempt": self.job.attempt}), "done": out["outcome"] != "running"}
+
+    def _epoch(self) -> dict[str, Any]:
+        from autokd import distill
+        from autokd.recipe import parse
+
+        if self.run is None:
+            store = cached_store(self.options["cache"], self.options["device"])
+            self.began, self.before = time.monotonic(), dict(store.counts)
+            self.run = distill.Run(parse(self.job.recipe), store)
+            if self.job.checkpoint:
+                self.run.restore(self.folder / self.job.checkpoint)
+        run, own = self.run, Path("trials") / str(self.job.trial) / str(self.job.attempt)
+        metrics = run.epoch()
+        out: dict[str, Any] = {"outcome": "running", "epoch": run.next_epoch, "metrics": metrics}
+        if run.done:
+            return out | {"outcome": "finished", **self._finish(run, own)}
+        if run.next_epoch in self.job.rungs or time.monotonic() - self.saved > SAVE_SECONDS:
+            run.save(self.folder / own / "checkpoint.pt")
+            out["checkpoint"] = str(own / "checkpoint.pt")
+            self.saved = time.monotonic()
+        return out
+
+    def _finish(self, run: Any, own: Path) -> dict[str, Any]:
+        from autokd import models
+
+        run.save_student(self.folder / own / "student.safetensors")
+        (self.folder / own / "checkpoint.pt").unlink(missing_ok=True)
+        counts = {k: v - self.before[k] for k, v in run.store.counts.items()}
+        measured = models.measure(run.student, run.data.channels, run.recipe.resolution)
+        facts = {"student/params": measured["params"], "student/flops": measured["flops"], "seconds": round(time.monotonic() - self.began, 3)}
+        facts |= {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1), "host": os.uname().nodename, "pid": os.getpid()}
+        facts |= {"data": run.data.fingerprint, "teachers": {m.name: m.hash[:16] for m in run.members}, "device": self.options["device"]}
+        return {"student": models.weights_hash(run.student), "facts": facts | counts}
+
+    def _test(self) -> dict[str, Any]:
+        """Read the test pictures: the stored students of the winner and its controls, once."""
+        from autokd import distill, models
+        from autokd.recipe import load
+
+        results = {}
+        for trial, where in self.job.students.items():
+            recipe = load(self.folder / where / "recipe.yaml")
+            run = distill.Run(recipe, cached_store(self.options["cache"], self.options["device"]))
+            models.load_weights(run.student, str(self.folder / where / "student.safetensors"))
+            results[trial] = run.test()
+        return {"outcome": "tested", "results": results}
+
+    def cleanup(self) -> None:
+        self.run = None
+
+
+@functools.cache
+def cached_store(root: str, device: str) -> Any:
+    """The worker's store, kept from trial to trial."""
+    from autokd.teachers import Store
+
+    return Store(Path(root), device)
+
+
+def config(folder: Path, job: Job, options: dict[str, Any]) -> dict[str, Any]:
+    return {"folder": str(folder), "job": json.dumps(asdict(job)), "options": options}
