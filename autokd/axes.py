@@ -90,6 +90,7 @@ VOCABULARY: dict[Axis, dict[str, str]] = {
 # The words that mean: the full teacher must be run on these very views, a table of logits will not do.
 ONLINE = {"teacher_stages", "teacher_embedding"}
 TEACHER = {"teacher_logits", "log_probs"} | ONLINE
+SCRATCH = {"scratch_logits", "scratch_stages"}  # exist only under a teaching with the flag `scratch`
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ METHODS: dict[tuple[Axis, str], Method] = {}
 PRESETS: dict[str, Preset] = {}
 
 
-def register(axis: Axis, kind: str, *, paper: str, weight: float | None = None, refuses: tuple[Refusal, ...] = (), **flags: Any):
+def register(
+    axis: Axis, kind: str, *, paper: str, weight: float | None = None, refuses: tuple[Refusal, ...] = (), **flags: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function as ``kind`` on ``axis``.
 
     ``weight`` is a loss's default weight. Flags: ``needs_ladder`` (teaching that reads the ladder), ``assistants`` (``next``
@@ -223,10 +226,14 @@ def chosen(distill: Mapping[str, Any]) -> list[tuple[Method, Mapping[str, Any]]]
 def refusals(distill: Mapping[str, Any]) -> list[tuple[str, str]]:
     """``(path, reason)`` for every combination in a valid ``distill`` block that some method declares meaningless."""
     out = []
+    has_scratch = method("teaching", distill["teaching"]["kind"]).flags.get("scratch")
     for m, _ in chosen(distill):
+        path = f"distill/{m.axis}" + (f"/{m.kind}" if m.axis == "losses" else "")
+        if set(m.reads) & SCRATCH and not has_scratch:
+            trained_by = " or ".join(sorted(kind for kind, t in kinds("teaching").items() if t.flags.get("scratch")))
+            out.append((path, f"reads a scratch teacher, which only distill/teaching/kind {trained_by} trains"))
         for refusal in m.flags["refuses"]:
-            if all(_at(distill, path) == value for path, value in refusal.when.items()):
-                path = f"distill/{m.axis}" + (f"/{m.kind}" if m.axis == "losses" else "")
+            if all(_at(distill, where) == value for where, value in refusal.when.items()):
                 out.append((path, refusal.reason))
     return out
 

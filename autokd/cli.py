@@ -193,8 +193,8 @@ def methods(as_json: Json = False) -> None:
             if row["axis"] == axis:
                 print(f"  {row['kind']:18} {row['paper']:18} {row['summary']}")
     print("presets")
-    for row in presets:
-        print(f"  {row['preset']:18} {row['paper']:18} {row['summary']}")
+    for p in presets:
+        print(f"  {p['preset']:18} {p['paper']:18} {p['summary']}")
 
 
 def _first_line(doc: str | None) -> str:
@@ -230,7 +230,8 @@ def studies(as_json: Json = False) -> None:
     for name in ledger.names(root):
         _, table = ledger.read(ledger.folder(root, name))
         state = "finished" if table.closed else "confirming" if table.finalists is not None else "searching or stopped"
-        rows.append({"study": name, "state": state, "trials": sum(t.searching for t in table.trials.values()), "epochs": sum(t.epochs for t in table.trials.values())})
+        trials = table.trials.values()
+        rows.append({"study": name, "state": state, "trials": sum(t.searching for t in trials), "epochs": sum(t.epochs for t in trials)})
     if as_json:
         print(json.dumps(rows))
     elif not rows:

@@ -28,7 +28,7 @@ from autokd.data import Data, Split
 from autokd.document import write_atomically
 from autokd.networks.backbone import Backbone
 from autokd.recipe import Recipe, Train
-from autokd.teachers import Member, Store, ladder, precision
+from autokd.teachers import Store, ladder, precision
 from autokd.views import Mix, Views, resize
 
 CHUNK = 2048  # pictures rendered at once; a picture's view does not depend on its chunk
@@ -224,7 +224,9 @@ class Run:
             rows_ce = nn.functional.cross_entropy(words["student_logits"].detach(), labels.clamp(min=0), reduction="none")
             self.student_losses[rows] = rows_ce * (labels >= 0)
 
-    def _batches(self, steps: list[Tensor], views: Views, mix: Mix | None, seen: Mix | None, experts: Tensor, tables: dict[int, Tensor]) -> Iterator[dict[str, Any]]:
+    def _batches(
+        self, steps: list[Tensor], views: Views, mix: Mix | None, seen: Mix | None, experts: Tensor, tables: dict[int, Tensor]
+    ) -> Iterator[dict[str, Any]]:
         """What each step works on: the student's pictures, the teachers' answers, labels and weights."""
         recipe, labels = self.recipe, self.data.train.labels
         per_chunk = max(1, CHUNK // recipe.train.batch_size)
@@ -365,7 +367,7 @@ def share_stem(one: models.Network, other: models.Network) -> None:
     """Make two networks share their first convolution. ValueError where the shapes do not allow it."""
     if not isinstance(one.backbone, Backbone) or not isinstance(other.backbone, Backbone):
         raise ValueError("share_stem: only AutoKD's own networks have a stem to share")
-    shapes = [[tuple(p.shape) for p in n.backbone.stem.parameters()] for n in (one, other)]
+    shapes = [[tuple(p.shape) for p in b.stem.parameters()] for b in (one.backbone, other.backbone)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"share_stem: the first layers differ: {shapes[0]} and {shapes[1]}")
     other.backbone.stem = one.backbone.stem

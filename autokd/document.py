@@ -21,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 MAX_BYTES = 1_000_000
+PLAIN = {"null", "bool", "int", "float", "str", "seq", "map"}
 Keys = tuple[str | int, ...]
 
 
@@ -147,7 +148,9 @@ def parse(text: str, file: str = "<text>") -> Document:
             problems.append(Problem(file, line, join(keys), "anchors and aliases are not used here: write the value out"))
             return None
         seen.add(id(node))
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith("binary"):
+        if node.tag == "tag:yaml.org,2002:timestamp":
+            return node.value
+        if str(node.tag).removeprefix("tag:yaml.org,2002:") not in PLAIN:
             problems.append(Problem(file, line, join(keys), "tags are not used here", node.tag))
             return None
         if isinstance(node, ScalarNode):
@@ -237,8 +240,8 @@ def put(data: dict[str, Any], path: str, value: Any) -> None:
             node = node[key]
         else:
             raise KeyError(path)
-    if isinstance(node, list) and isinstance(last, int) and last < len(node) or isinstance(node, dict):
-        node[last] = value
+    if isinstance(node, dict) or (isinstance(node, list) and isinstance(last, int) and last < len(node)):
+        node[last] = value  # type: ignore[index]
     else:
         raise KeyError(path)
 

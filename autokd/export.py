@@ -59,11 +59,11 @@ def recipe_text(study: str, table: Table, result: Result, metric: str) -> str:
 
 def _results(table: Table, result: Result, metric: str) -> dict[str, Any]:
     trial = table.trials[result.best_trial]
-    runs = {t.seed: t for t in table.trials.values() if t.parent == result.trial and t.role == "finalist" and t.state == "complete"}
+    runs = result.runs["finalist"]
     out: dict[str, Any] = {
         "student_sha256": trial.student,
         "validation": {name: round(value, 6) for name, value in trial.last.items() if name.startswith("val/")},
-        "per_seed": {str(seed): round(runs[seed].last[metric], 6) for seed in result.seeds},
+        "per_seed": {str(seed): round(table.trials[runs[seed]].last[metric], 6) for seed in result.seeds},
         "params": trial.facts.get("student/params"),
         "flops": trial.facts.get("student/flops"),
         "against": [_rounded(d) for d in result.differences],

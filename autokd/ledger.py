@@ -12,7 +12,7 @@ Events (``t``: seconds since 1970):
 | finished | trial, attempt, student (weights' hash), facts |
 | diverged, oom, failed | trial, attempt, reason |
 | refused | params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial |
-| searched | the search phase is over; groups: the finalists, frozen |
+| searched | the search phase is over; groups: the finalists, frozen, with their runs; finals: those runs |
 | test | results: trial → test metrics; every reading is one such event |
 | closed | recipe, verdicts |
 """
@@ -127,6 +127,10 @@ class Table:
             self.refused += 1
         elif kind == "searched":
             self.finalists = e["groups"]
+            for run in e["finals"]:
+                self.trials[run["trial"]] = Trial(
+                    run["trial"], run["role"], run["recipe"], group=run["group"], parent=run["parent"], suggested=e["t"]
+                )  # fmt: skip
         elif kind == "extended":
             self.finalists, self.closed = None, None
         elif kind == "test":

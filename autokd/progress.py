@@ -110,7 +110,7 @@ class View:
         expected = length if not rungs else rungs[0] + (length - rungs[0]) / study.search.asha.reduction
         search = sum(t.epochs for t in searching) if study.book.table.finalists is not None else round(expected * study.trials_wanted)
         per = study.per.options if study.per else [None]
-        return search + round(study.search.finalists.top * len(per) * 3 * study.search.finalists.seeds * length)
+        return search + round((study.search.finalists.top + 2) * len(per) * study.search.finalists.seeds * length)
 
     def _left(self) -> str:
         assert self.study is not None

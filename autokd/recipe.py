@@ -155,6 +155,9 @@ class Recipe(Block):
         """What decides the student's bytes: the recipe without what nothing reads."""
         data = self.to_dict()
         data["student"]["resolution"] = self.resolution
+        if self.needs_ladder and not self.ladder:
+            data["distill"]["teaching"] = {"kind": "single"}  # which any teaching without a ladder is
+            del data["ladder"]
         for path in self.dead():
             head, _, last = path.rpartition("/")
             node = data.get(head, data) if head else data

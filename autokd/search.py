@@ -117,9 +117,9 @@ def close(study: Study) -> Outcome:
         text = export.recipe_text(folder.name, table, winner, metric)
         path = folder / "recipe.yaml"
         write_atomically(path, text)
-        for result in found:
+        for result in verdict.winners(found):
             if result.group is not None:
-                name = "".join(c if c.isalnum() else "-" for c in f"{result.group}-{result.place + 1}")
+                name = "".join(c if c.isalnum() else "-" for c in str(result.group))
                 write_atomically(folder / "recipes" / f"{name}.yaml", export.recipe_text(folder.name, table, result, metric))
     if not table.closed:
         study.book.append("closed", durable=True, recipe=str(path) if path else None, recipe_text=text, results=[r.to_dict() for r in found])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from autokd import axes
 from autokd import recipe as recipes
@@ -165,15 +165,18 @@ class Space:
     def leaves(self) -> Iterator[Leaf | OneOf]:
         yield from _free(self.root)
 
-    def forbidden(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The first ``forbid`` entry that this recipe matches."""
+    def forbidden(self, point: Point) -> dict[str, Any] | None:
+        """The first ``forbid`` entry that this point matches, by the recipe's paths or by the space's names."""
         for entry in self.forbid:
-            if all(_matches(data, path, value) for path, value in entry.items()):
+            if all(_matches(point, path, value) for path, value in entry.items()):
                 return entry
         return None
 
     def starting_points(self) -> list[tuple[str, Point]]:
-        """The named baselines: the base if it lies in the space, then each preset that the space names, or the given list."""
+        """The named baselines: the base if it lies in the space, then each preset that the space names, or the given list.
+
+        Each is tried at every value of ``finalists/per``, so that no group's winner was never compared with them.
+        """
         wanted: list[tuple[str, Callable[[Leaf | OneOf], Any]]] = []
         if self.baselines is not None:
             for i, given in enumerate(self.baselines):
@@ -185,20 +188,33 @@ class Space:
                     wanted += [(label, _preset(node, label, self.base)) for label in node.labels if label in axes.presets()]
         out: dict[str, tuple[str, Point]] = {}
         for name, choose in wanted:
-            try:
-                point = self.point(choose)
-            except LookupError:
-                if self.baselines is not None:
-                    raise
-                continue
-            if not self.forbidden(point.data):
-                out.setdefault(canonical(point.data), (name, point))
+            for option in self.per.options if self.per else [None]:
+                try:
+                    point = self.point(choose if self.per is None else _with(self.per, option, choose))
+                except LookupError:
+                    if self.baselines is not None:
+                        raise
+                    continue
+                if not self.forbidden(point):
+                    shown = name if self.per is None else f"{name} {option}"
+                    out.setdefault(canonical(point.data), (shown, point))
         return list(out.values())
 
+    @property
+    def per(self) -> Leaf | None:
+        """The free choice whose values are compared each on its own."""
+        path = self.search.finalists.per
+        return next((n for n in self.leaves() if isinstance(n, Leaf) and n.kind == "choice" and path in (n.path, n.name)), None)
 
-def _matches(data: Mapping[str, Any], path: str, value: Any) -> bool:
+
+def _with(leaf: Leaf, value: Any, choose: Choose) -> Choose:
+    """The same choices but for one leaf."""
+    return lambda node: value if node is leaf else choose(node)
+
+
+def _matches(point: Point, path: str, value: Any) -> bool:
     try:
-        found = get(data, path)
+        found = point.varied[path] if path in point.varied else get(point.data, path)
     except KeyError:
         return False
     return found == value or (isinstance(value, list) and not isinstance(found, list) and found in value)
@@ -508,7 +524,7 @@ def _check_corners(space: Space, doc: Document, base_doc: Document) -> list[Prob
     problems: dict[tuple[str, str], Problem] = {}
     for choose in _corners(space.root, space.base.to_dict()):
         point = space.point(choose)
-        if space.forbidden(point.data):
+        if space.forbidden(point):
             continue
         made, findings = recipes.check(point.data)
         if made is not None:
@@ -644,6 +660,8 @@ def _check_paths(space: Space, doc: Document) -> list[Problem]:
     per = space.search.finalists.per
     if per and per not in varied:
         problems.append(doc.problem("search/finalists/per", "is not varied", per, nearest(per, varied)))
+    elif per and space.per is None:
+        problems.append(doc.problem("search/finalists/per", "must be varied by a choice of values", per))
     known = varied | set(flatten(space.base.to_dict()))
     for i, entry in enumerate(space.forbid):
         for path in entry:

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from autokd import asha, ledger, rng
+from autokd import asha, ledger, rng, verdict
 from autokd.document import UserError, get
 from autokd.ledger import ENDED, Ledger, Trial
 from autokd.recipe import parse
@@ -52,10 +52,11 @@ class Study:
         self.trials_wanted = trials or self.search.trials
         self.metric, self.sign = self.search.objective.metric, self.search.objective.sign
         self.baselines = space.starting_points()
-        self.per = next((n for n in space.leaves() if self.search.finalists.per in (n.path, n.name) and n.path), None)
+        self.per = space.per
         self.optuna = optuna.create_study(sampler=sampler(self.search.sampler, seed, jobs), direction="maximize" if self.sign > 0 else "minimize")
         self.asked: dict[int, optuna.Trial] = {}
         self.running: set[int] = set()
+        self._distributions: dict[int, dict[str, BaseDistribution]] = {}  # of the trials that Optuna was told of
         self.stopping = ""  # why no new trial is started, if so
         self.deadline = time.time() + self.search.time if self.search.time else None
         self._replay()
@@ -78,11 +79,11 @@ class Study:
         job = self._continued()
         if job or self.running:
             return job
-        if not self.book.table.tests and self._complete("finalist") and self.winner() is not None:
+        best = verdict.overall(verdict.results(self.book.table, self.metric, self.sign), self.sign)
+        if best is not None and not self.book.table.tests:
             self.running.add(TEST)
-            group = self.winner()
-            numbers = [t.number for t in self.trials.values() if not t.searching and t.group == group and t.state == "complete"]
-            return Job(TEST, 1, "test", {}, students={str(n): f"trials/{n}/{self.trials[n].attempt}" for n in numbers})
+            numbers = [n for runs in best.runs.values() for n in runs.values()]
+            return Job(TEST, 1, "test", {}, students={str(n): f"trials/{n}/{self.trials[n].attempt}" for n in sorted(set(numbers))})
         return DONE
 
     def _start(self, trial: Trial) -> Job:
@@ -126,7 +127,7 @@ class Study:
         """Ask Optuna for a trial, or take the next baseline. None where ``forbid`` excludes it."""
         number = len(self.trials)
         name, point, asked = self._ask(number)
-        entry = self.space.forbidden(point.data)
+        entry = self.space.forbidden(point)
         if entry is not None:
             self.book.append("refused", params=point.params, reason=f"forbid: {entry}")
             self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
@@ -146,7 +147,7 @@ class Study:
         if number < len(self.baselines):
             name, point = self.baselines[number]
             fixed = point.params
-        elif isinstance(self.per, Leaf) and self.per.kind == "choice":
+        elif self.per is not None:
             fixed = {self.per.name: self.per.encoded[number % len(self.per.options)]}  # an equal share for each value
         if fixed:
             self.optuna.enqueue_trial(fixed)
@@ -163,7 +164,7 @@ class Study:
         trial = self.trials[number]
         if attempt != trial.attempt:
             return False  # a worker of a driver that is gone
-        self.book.append("epoch", trial=number, attempt=attempt, epoch=epoch, metrics=metrics, **({"checkpoint": checkpoint} if checkpoint else {}))
+        self.book.append("epoch", trial=number, attempt=attempt, epoch=epoch, metrics=metrics, checkpoint=checkpoint)
         return self._judge(trial)
 
     def _judge(self, trial: Trial) -> bool:
@@ -259,43 +260,33 @@ class Study:
         for trial in list(self.trials.values()):
             if trial.state == "paused":
                 self.book.append("pruned", trial=trial.number, rung=trial.epochs, attempt=trial.attempt)
-        finals = self.search.finalists
         searched = [t for t in self.trials.values() if t.searching]
-        groups = []
+        groups: list[dict[str, Any]] = []
+        planned: list[dict[str, Any]] = []
         for group in sorted({t.group for t in searched}, key=lambda g: (str(type(g)), g)):
-            for place, trial in enumerate(self.best(t for t in searched if t.group == group)[: finals.top]):
-                groups.append({"group": group, "trial": trial.number, "place": place})
-        self.book.append("searched", durable=True, groups=groups, stopped=self.stopping)
-        if not finals.seeds:
-            return
-        for entry in groups:
-            source = self.trials[entry["trial"]]
-            for role, recipe in with_controls(source.recipe).items():
-                for i in range(finals.seeds):
-                    own = recipe | {"seed": source.recipe["seed"] + 1 + i}
-                    self.book.append("suggested", trial=len(self.trials), role=role, recipe=own, group=entry["group"], parent=source.number)
+            for place, trial in enumerate(self.best(t for t in searched if t.group == group)[: self.search.finalists.top]):
+                groups.append({"group": group, "trial": trial.number, "place": place, "runs": self._finals(trial, planned)})
+        self.book.append("searched", durable=True, groups=groups, stopped=self.stopping, finals=planned)
 
-    def _complete(self, role: str) -> bool:
-        return any(t.role == role and t.state == "complete" for t in self.trials.values())
-
-    def winner(self) -> Any:
-        """The group whose first finalist has the best mean objective; None without finals."""
-        means: dict[Any, list[float]] = {}
-        for entry in self.book.table.finalists or []:
-            if entry["place"] == 0:
-                values = [v for t in self.confirmations(entry["trial"], "finalist") if (v := self.value(t)) is not None]
-                if values:
-                    means[entry["group"]] = [sum(values) / len(values)]
-        return max(means, key=lambda g: self.sign * means[g][0]) if means else None
-
-    def confirmations(self, parent: int, role: str) -> list[Trial]:
-        return [t for t in self.trials.values() if t.parent == parent and t.role == role and t.state == "complete"]
+    def _finals(self, source: Trial, planned: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+        """Role → seed → trial of this finalist and its controls; what another finalist has planned already is shared."""
+        runs: dict[str, dict[str, int]] = {}
+        known = {p["key"]: p["trial"] for p in planned}
+        for role, recipe in with_controls(source.recipe).items():
+            for i in range(self.search.finalists.seeds):
+                own = recipe | {"seed": source.recipe["seed"] + 1 + i}
+                key = parse(own).fingerprint()
+                if key not in known:
+                    known[key] = len(self.trials) + len(planned)
+                    planned.append({"key": key, "trial": known[key], "role": role, "recipe": own, "group": source.group, "parent": source.number})
+                runs.setdefault(role, {})[str(own["seed"])] = known[key]
+        return runs
 
     # ------------------------------------------------------------ after a crash
 
     def _replay(self) -> None:
         """Bring the sampler to where the events say it is."""
-        events, self.book.table, self._distributions = self.book.events, ledger.Table(), {}
+        events, self.book.table = self.book.events, ledger.Table()
         for e in events:
             kind = e["event"]
             if kind == "suggested" and e["role"] in {"trial", "baseline"}:
@@ -319,9 +310,7 @@ def with_controls(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A finalist beside its own controls: the same data, networks, resolutions and training; only the distillation is gone."""
     alone = parse(recipe | {"distill": {"preset": "student-alone"}, "ladder": []}).to_dict()
     plain = parse(recipe | {"distill": {"preset": "kd"}, "ladder": []}).to_dict()
-    out = {"finalist": recipe, "control-ce": alone, "control-kd": plain}
-    own = parse(recipe).fingerprint()
-    return {role: r for role, r in out.items() if role == "finalist" or parse(r).fingerprint() != own}  # never against itself
+    return {"finalist": recipe, "control-ce": alone, "control-kd": plain}
 
 
 def distribution(leaf: Leaf | OneOf) -> BaseDistribution:

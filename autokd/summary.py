@@ -15,7 +15,7 @@ def as_text(outcome: Outcome) -> str:
     table, metric = outcome.table, outcome.metric
     states = Counter(t.state for t in table.trials.values() if t.searching)
     lines = [f"study {outcome.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))]
-    for result in outcome.results:
+    for result in verdict.winners(outcome.results):
         source = table.trials[result.trial]
         what = ", ".join(f"{k}={_short(v)}" for k, v in source.varied.items())
         lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({what})"]

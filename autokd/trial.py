@@ -81,7 +81,7 @@ class Worker(tune.Trainable):
         (self.folder / own / "checkpoint.pt").unlink(missing_ok=True)
         counts = {k: v - self.before[k] for k, v in run.store.counts.items()}
         measured = models.measure(run.student, run.data.channels, run.recipe.resolution)
-        facts = {"student/params": measured["params"], "student/flops": measured["flops"], "seconds": round(time.monotonic() - self.began, 3)}
+        facts: dict[str, Any] = {"student/params": measured["params"], "student/flops": measured["flops"], "seconds": round(time.monotonic() - self.began, 3)}
         facts |= {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1), "host": os.uname().nodename, "pid": os.getpid()}
         facts |= {"data": run.data.fingerprint, "teachers": {m.name: m.hash[:16] for m in run.members}, "device": self.options["device"]}
         return {"student": models.weights_hash(run.student), "facts": facts | counts}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from autokd.ledger import Table, Trial
+from autokd.ledger import Table
 
 CONTROLS = {"control-ce": "student alone", "control-kd": "reference KD"}
 LEFT_OUT = "over seeds of student weights and batch order; other splits, views and teacher seeds are not in it"
@@ -34,12 +34,12 @@ class Result:
     """One group's winner."""
 
     group: Any
-    trial: int
-    place: int
+    trial: int  # of the search, whose recipe this is
     mean: float
     sd: float
     seeds: list[int]
-    best_trial: int  # the run of the first finalist seed: the student that is exported
+    best_trial: int  # the run of the first finalist seed: the student that is exported, never the best
+    runs: dict[str, dict[int, int]]  # role → seed → trial
     differences: list[Difference] = field(default_factory=list)
     is_reference: bool = False  # the winner is the reference KD itself
     test_mean: float | None = None
@@ -65,46 +65,57 @@ def paired(control: str, ours: Sequence[float], theirs: Sequence[float], sign: i
 
 
 def results(table: Table, metric: str, sign: int) -> list[Result]:
-    """Every finalist that has confirmations, in the order of the groups."""
+    """Every finalist that has confirmations: group by group, the best mean first."""
     tests: dict[str, dict[str, float]] = table.tests[0]["results"] if table.tests else {}
     test_metric = metric.replace("val/", "test/")
     out = []
     for entry in table.finalists or []:
-        rows = {role: _by_seed(table, entry["trial"], role) for role in ("finalist", *CONTROLS)}
-        finalist = rows["finalist"]
-        if not finalist:
+        runs = {role: _complete(table, numbers) for role, numbers in entry["runs"].items()}
+        if not runs.get("finalist"):
             continue
-        values = [t.last[metric] for t in finalist.values()]
-        mean = sum(values) / len(values)
-        sd = math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
-        first = finalist[min(finalist)]
-        result = Result(entry["group"], entry["trial"], entry["place"], mean, sd, sorted(finalist), first.number)
-        on_test = {s: tests[str(t.number)][test_metric] for s, t in finalist.items() if str(t.number) in tests}
-        if on_test:
-            result.test_mean = sum(on_test.values()) / len(on_test)
-        for role, control in CONTROLS.items():
-            both = sorted(set(finalist) & set(rows[role]))
-            if not both:
-                continue
-            result.differences.append(paired(control, [finalist[s].last[metric] for s in both], [rows[role][s].last[metric] for s in both], sign))
-            both = [s for s in both if s in on_test and str(rows[role][s].number) in tests]
-            if both:
-                theirs = [tests[str(rows[role][s].number)][test_metric] for s in both]
-                result.test_differences.append(paired(control, [on_test[s] for s in both], theirs, sign))
-        has_control = any(t.parent == entry["trial"] and t.role == "control-kd" for t in table.trials.values())
-        result.is_reference = not has_control
+        on_val = {role: {s: table.trials[n].last[metric] for s, n in own.items()} for role, own in runs.items()}
+        on_test = {role: {s: tests[str(n)][test_metric] for s, n in own.items() if str(n) in tests} for role, own in runs.items()}
+        ours = on_val["finalist"]
+        mean = sum(ours.values()) / len(ours)
+        sd = math.sqrt(sum((v - mean) ** 2 for v in ours.values()) / max(len(ours) - 1, 1))
+        result = Result(entry["group"], entry["trial"], mean, sd, sorted(ours), runs["finalist"][min(ours)], runs)
+        result.is_reference = entry["runs"].get("control-kd") == entry["runs"]["finalist"]
+        result.differences = _against(on_val, sign, result.is_reference)
+        if on_test["finalist"]:
+            result.test_mean = sum(on_test["finalist"].values()) / len(on_test["finalist"])
+            result.test_differences = _against(on_test, sign, result.is_reference)
         out.append(result)
+    groups = list(dict.fromkeys(str(r.group) for r in out))
+    return sorted(out, key=lambda r: (groups.index(str(r.group)), -sign * r.mean))
+
+
+def _complete(table: Table, numbers: dict[str, int]) -> dict[int, int]:
+    """Seed → trial of those that ran to the end."""
+    return {int(seed): n for seed, n in numbers.items() if table.trials[n].state == "complete"}
+
+
+def _against(values: dict[str, dict[int, float]], sign: int, is_reference: bool) -> list[Difference]:
+    """The winner's paired differences to its controls, over the seeds that both have."""
+    ours, out = values["finalist"], []
+    for role, control in CONTROLS.items():
+        theirs = values.get(role, {})
+        both = sorted(set(ours) & set(theirs))
+        if both and not (is_reference and role == "control-kd"):
+            out.append(paired(control, [ours[s] for s in both], [theirs[s] for s in both], sign))
     return out
 
 
-def _by_seed(table: Table, parent: int, role: str) -> dict[int, Trial]:
-    return {t.seed: t for t in table.trials.values() if t.parent == parent and t.role == role and t.state == "complete"}
+def winners(found: list[Result]) -> list[Result]:
+    """The first of each group."""
+    first: dict[str, Result] = {}
+    for r in found:
+        first.setdefault(str(r.group), r)
+    return list(first.values())
 
 
 def overall(found: list[Result], sign: int) -> Result | None:
-    """The winner over all groups: the best mean of the first places."""
-    first = [r for r in found if r.place == 0]
-    return max(first, key=lambda r: sign * r.mean) if first else None
+    """The winner over all groups: the best mean."""
+    return max(found, key=lambda r: sign * r.mean) if found else None
 
 
 def sentence(result: Result, metric: str) -> str:

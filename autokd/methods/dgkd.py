@@ -30,12 +30,16 @@ def dense(labels, members, batch_index, uniforms, *, stochastic: bool = False):
 
 preset(
     "dgkd",
-    {"teaching": {"kind": "dense"}, "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}, "temperature": {"kind": "constant", "tau": 4.0}},
+    {
+        "teaching": {"kind": "dense"},
+        "temperature": {"kind": "constant", "tau": 4.0},
+        "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}},
+    },
     paper=PAPER,
     summary="teacher and all assistants teach together",
     recommended={
         "teaching/stochastic": {"choice": [False, True]},
         "temperature/tau": {"log_uniform": [1, 16], "prior": 4.0},
-        "losses/kl/weight": {"uniform": [0.1, 1.0]},
+        "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9},
     },
 )

@@ -2,7 +2,8 @@
 
 ``tau_x = tau + (mean_batch(w) − w_x)·beta``, the same for teacher and student, no gradient through ``w``. A confusing picture
 has a larger w and so a lower temperature. ``tau`` is the paper's tau_0. Clamped to ``[tau_min, tau_max]`` (choice: without it a
-large beta drives tau through zero); ``tau_max: 0`` stands for 4·tau. The losses multiply by tau_x².
+large beta drives tau through zero); ``tau_max: 0`` stands for 4·tau. ``beta: 0`` is a constant temperature, bit for bit. The losses
+multiply by tau_x². In the metrics: ``tau`` (the mean), ``tau/min``, ``tau/max`` and ``tau/clamped``, the clamped fraction.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ PAPER = "arXiv 1911.07471"
 
 
 def _spread(w, tau, beta, tau_min, tau_max, note):
+    highest = max(tau_max or 4 * tau, tau_min)
+    if beta == 0:  # one number, not B equal ones: the same bytes as `constant`, whose square is not rounded to float32
+        return min(max(tau, tau_min), highest)
     tau_x = tau + (w.mean() - w) * beta
-    clamped = tau_x.clamp(tau_min, max(tau_max or 4 * tau, tau_min))
+    clamped = tau_x.clamp(tau_min, highest)
     note("tau/clamped", clamped != tau_x)
     return clamped
 
@@ -34,7 +38,7 @@ def flsw(
     tau_min: Positive = 1.0,
     tau_max: NonNegative = 0.0,
 ):
-    """Focal-loss-style weights: ``w = (1 − cos(z_s, z_t))^gamma``, in ``[0, 2^gamma]`` (paper, section 3.3).
+    """Focal-loss-style weights: ``w = (1 − cos(z_s, z_t))^gamma``, in ``[0, 2^gamma]`` (paper).
 
     ``space: prob`` is an independent implementation's reading, ``(1 − <softmax z_s, softmax z_t>)^gamma``; there beta ≤ 10.
     The base is clipped at 0: rounding can make it negative, and a fractional power of that is NaN. Returns ``[B]``.
@@ -66,7 +70,7 @@ def cwsm(
     return _spread(w / w.mean(), tau, beta, tau_min, tau_max, note)
 
 
-_RANGES = {"temperature/tau": {"uniform": [4, 16], "prior": 10.0}, "losses/kl/weight": {"uniform": [0.1, 1.0]}}
+_RANGES = {"temperature/tau": {"uniform": [4, 16], "prior": 10.0}, "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9}}
 preset(
     "dtd",
     {"temperature": {"kind": "flsw"}, "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}},

@@ -37,18 +37,27 @@ def constant(*, tau: Positive = 4.0):
 
 @register("losses", "ce", paper=PAPER, weight=0.1)
 def ce(student_logits, labels, partner_labels, mix_weight, *, label_smoothing: Fraction = 0.0):
-    """``λ·CE(z_s, y) + (1−λ)·CE(z_s, y_partner)``, averaged over the labelled pictures; λ = 1 without mixup.
+    """``λ·CE(z_s, y) + (1−λ)·CE(z_s, y_partner)``, averaged over the labels that are known; λ = 1 without mixup.
 
     ``label_smoothing`` ε mixes the hard label with the uniform distribution (arXiv 1512.00567). Returns a scalar.
     """
     from torch.nn.functional import cross_entropy
 
-    known = labels >= 0
-    safe = labels.clamp(min=0)
-    rows = mix_weight * cross_entropy(student_logits, safe, reduction="none", label_smoothing=label_smoothing)
-    partner = cross_entropy(student_logits, partner_labels.clamp(min=0), reduction="none", label_smoothing=label_smoothing)
-    rows = (rows + (1 - mix_weight) * partner) * (known & (partner_labels >= 0))
-    return rows.sum() / (known & (partner_labels >= 0)).sum().clamp(min=1)
+    def rows(y):
+        return cross_entropy(student_logits, y, reduction="none", label_smoothing=label_smoothing)
+
+    return over_labels(rows, labels, partner_labels, mix_weight)
+
+
+def over_labels(rows, labels, partner_labels, mix_weight) -> Tensor:
+    """The mean of ``rows(y)`` [B] over known labels: each counts with its share of the picture, λ its own, 1 − λ the partner's.
+
+    Shares that sum to less than 1 are divided by 1: a batch without labels gives 0, and one faint label does not speak for all.
+    """
+    own = mix_weight * (labels >= 0)
+    partner = (1 - mix_weight) * (partner_labels >= 0)
+    total = own * rows(labels.clamp(min=0)) + partner * rows(partner_labels.clamp(min=0))
+    return total.sum() / (own + partner).sum().clamp(min=1)
 
 
 def soften(student_logits: Tensor, tau):
@@ -69,7 +78,7 @@ preset(
     {"losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}, "temperature": {"kind": "constant", "tau": 4.0}},
     paper=PAPER,
     summary="soft targets of one teacher at one temperature",
-    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0]}},
+    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9}},
 )
 preset(
     "student-alone",
@@ -82,5 +91,5 @@ preset(
     {"losses": {"ce": {"weight": 1.0, "label_smoothing": 0.1}}},
     paper="arXiv 1512.00567",
     summary="no teacher, smoothed labels: the cheap part of what soft targets give",
-    recommended={"losses/ce/label_smoothing": {"uniform": [0.02, 0.4]}},
+    recommended={"losses/ce/label_smoothing": {"uniform": [0.02, 0.4], "prior": 0.1}},
 )

@@ -19,8 +19,12 @@ def chain(labels):
 
 preset(
     "takd",
-    {"teaching": {"kind": "chain"}, "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}, "temperature": {"kind": "constant", "tau": 4.0}},
+    {
+        "teaching": {"kind": "chain"},
+        "temperature": {"kind": "constant", "tau": 4.0},
+        "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}},
+    },
     paper=PAPER,
     summary="plain KD through a chain of teacher assistants",
-    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0]}},
+    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9}},
 )

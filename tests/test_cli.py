@@ -1,0 +1,185 @@
+"""The command line as a user runs it: subprocesses, exit codes, the store it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autokd import ledger
+from tests.conftest import RECIPE, SPACE, autokd
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """One small search for the whole module: two workers, one diverging branch."""
+    where = tmp_path_factory.mktemp("search")
+    (where / "base.yaml").write_text(RECIPE)
+    space = SPACE.replace("trials: 6", "trials: 8") + "  train/lr: {choice: [0.05, 1.0e+6], prior: 0.05}\n"
+    (where / "space.yaml").write_text(space)
+    done = autokd("search", "--space", "space.yaml", "--jobs", "2", "--name", "small", "--json", cwd=where, OMP_NUM_THREADS="2")
+    return where, json.loads(done.stdout)
+
+
+def table(where: Path, name: str = "small") -> ledger.Table:
+    return ledger.read(where / "mlruns" / "studies" / name)[1]
+
+
+def test_a_search_ends_with_an_answer_and_a_recipe(searched: tuple[Path, dict]) -> None:
+    where, out = searched
+    assert sum(out["states"].values()) == 8 and out["tests_read"] == 1
+    assert Path(out["recipe"]).is_file()
+    winner = out["winner"]
+    assert len(winner["seeds"]) == 2 and winner["test_mean"] is not None
+    assert {d["control"] for d in winner["differences"]} | {"reference KD"} == {"student alone", "reference KD"}
+    text = Path(out["recipe"]).read_text()
+    assert text.startswith("# The best recipe of study small") and text.count("\n") < 120
+
+
+def test_two_workers_really_ran_side_by_side(searched: tuple[Path, dict]) -> None:
+    trials = [t for t in table(searched[0]).trials.values() if t.state == "complete"]
+    assert len({t.facts["pid"] for t in trials}) >= 2
+    assert len({t.facts["pid"] for t in trials}) <= 3  # and were reused
+    assert any(a.started < b.ended and b.started < a.ended for a in trials for b in trials if a.number < b.number)
+
+
+def test_teachers_were_computed_once(searched: tuple[Path, dict]) -> None:
+    facts = [t.facts for t in table(searched[0]).trials.values() if t.facts]
+    assert sum(f["networks trained"] for f in facts) == 1
+    assert sum(f["tables made"] for f in facts) <= 4 + 1
+
+
+def test_a_diverging_trial_ends_at_once_and_is_the_worst(searched: tuple[Path, dict]) -> None:
+    gone = [t for t in table(searched[0]).trials.values() if t.state == "diverged"]
+    assert gone, "the space has a branch with a learning rate of a million"
+    assert all(t.recipe["train"]["lr"] == 1e6 and t.epochs <= 1 and "not finite" in t.reason for t in gone)
+    assert not {t.number for t in gone} & {e["trial"] for e in table(searched[0]).finalists or []}
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_train_gives_the_very_bytes_that_the_search_gave(searched: tuple[Path, dict], threads: str) -> None:
+    where, out = searched
+    done = autokd("train", out["recipe"], "--out", f"again{threads}", "--json", cwd=where, OMP_NUM_THREADS=threads, AUTOKD_CACHE=str(where / f"other{threads}"))
+    best = table(where).trials[out["winner"]["best_trial"]]
+    searched_bytes = (where / "mlruns/studies/small/trials" / str(best.number) / str(best.attempt) / "student.safetensors").read_bytes()
+    assert (where / f"again{threads}" / "student.safetensors").read_bytes() == searched_bytes
+    assert json.loads(done.stdout)["student_sha256"] == best.student
+
+
+def test_mlflow_holds_a_parent_and_a_child_for_everything(searched: tuple[Path, dict]) -> None:
+    from mlflow import MlflowClient
+
+    where, _ = searched
+    client = MlflowClient(tracking_uri=f"sqlite:///{where}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = {int(r.data.tags["autokd.trial"]): r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id}
+    trials = table(where).trials
+    assert len(parents) == 1 and parents[0].info.status == "FINISHED" and set(children) == set(trials)
+    status = {"complete": "FINISHED", "pruned": "KILLED", "diverged": "FAILED"}
+    for number, trial in trials.items():
+        run = children[number]
+        assert run.info.status == status[trial.state]
+        assert run.data.tags["autokd.role"] == trial.role and run.data.tags["autokd.state"] == trial.state
+        assert float(run.data.params["distill/losses/ce/weight"]) == trial.recipe["distill"]["losses"]["ce"]["weight"]
+        if trial.metrics:
+            history = client.get_metric_history(run.info.run_id, "val/accuracy")
+            assert [(m.step, m.value) for m in sorted(history, key=lambda m: m.step)] == [(e, m["val/accuracy"]) for e, m in sorted(trial.metrics.items())]
+        assert "recipe.yaml" in [f.path for f in client.list_artifacts(run.info.run_id)]
+    assert {t.state for t in trials.values()} >= {"complete", "pruned", "diverged"}
+
+
+def test_nothing_is_left_behind(searched: tuple[Path, dict]) -> None:
+    where, _ = searched
+    assert not list((where / "mlruns").rglob("*.pkl")) and not list((where / "mlruns").rglob(".part-*"))
+    assert "small" in autokd("studies", cwd=where).stdout
+    assert autokd("search", "--resume", "small", cwd=where, code=2).stderr.startswith("error: study 'small' is finished")
+    assert "exists already" in autokd("search", "--space", "space.yaml", "--name", "small", cwd=where, code=2).stderr
+    assert "did you mean 'small'" in autokd("search", "--resume", "smal", cwd=where, code=2).stderr
+
+
+def test_sync_twice_changes_nothing(searched: tuple[Path, dict]) -> None:
+    from mlflow import MlflowClient
+
+    where, _ = searched
+    uri = f"sqlite:///{where}/again.db"
+    counts = []
+    for _ in range(2):
+        autokd("sync", "--tracking-uri", uri, cwd=where)
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("small")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        counts.append((len(runs), sum(len(client.get_metric_history(r.info.run_id, "val/accuracy")) for r in runs), {r.info.status for r in runs}))
+    assert counts[0] == counts[1] and "RUNNING" not in counts[0][2]
+
+
+def test_ctrl_c_prints_the_resume_command_and_resuming_ends_the_search(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(RECIPE)
+    (tmp_path / "space.yaml").write_text(SPACE.replace("trials: 6", "trials: 4"))
+    env = os.environ | {"AUTOKD_CACHE": str(tmp_path / "cache")}
+    args = [sys.executable, "-m", "autokd", "search", "--space", "space.yaml", "--name", "cut", "--jobs", "1", "--set", "train/epochs=40"]
+    process = subprocess.Popen(args, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    events = tmp_path / "mlruns/studies/cut/events.jsonl"
+    for _ in range(600):
+        if events.exists() and events.read_text().count('"event":"epoch"') >= 3:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "autokd search --resume cut" in err and "Traceback" not in err and out == ""
+    done = autokd("search", "--resume", "cut", cwd=tmp_path)
+    assert done.stdout.rstrip().endswith("mlruns/studies/cut/recipe.yaml")
+    t = table(tmp_path, "cut")
+    assert {x.state for x in t.trials.values()} <= {"complete", "pruned"} and t.closed
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["search"], "give --space FILE"),
+        (["search", "--space", "nosuch.yaml"], "cannot be read"),
+        (["search", "--space", "space.yaml", "--time", "soon"], "expected a number and a unit"),
+        (["search", "--space", "space.yaml", "--name", "a/b"], "no study name"),
+        (["train", "space.yaml"], "is a search space, not a recipe"),
+        (["train", "base.yaml", "--set", "train/epoch=3"], "did you mean 'epochs'"),
+        (["train", "base.yaml", "--out", "base.yaml/x"], "cannot be written"),
+        (["train", "base.yaml", "--set", "train/lr=1e6", "--quiet"], "diverged"),
+        (["validate", "base.yaml", "bad.yaml"], "bad.yaml:1: trian: unknown key"),
+        (["serch"], "No such command"),
+        (["ui"], "no MLflow store"),
+        (["schema", "recipes"], "known: recipe, space"),
+    ],
+)
+def test_a_wrong_request_is_one_message_and_exit_code_2(tmp_path: Path, args: list[str], message: str) -> None:
+    (tmp_path / "base.yaml").write_text(RECIPE)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "bad.yaml").write_text("trian: {}\n")
+    done = autokd(*args, cwd=tmp_path, code=2)
+    assert message in done.stderr
+    assert not list(tmp_path.rglob("*.safetensors")) or "diverged" in message
+
+
+def test_look_ups(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "base.yaml").write_text(RECIPE)
+    assert "flsw" in autokd("methods", cwd=tmp_path).stdout
+    assert "resnet20" in autokd("models", cwd=tmp_path).stdout
+    assert "digits" in autokd("datasets", cwd=tmp_path).stdout
+    assert "no studies" in autokd("studies", cwd=tmp_path).stdout
+    assert "distill/temperature/flsw/beta" in autokd("show", "space.yaml", cwd=tmp_path).stdout
+    shown = autokd("show", "base.yaml", cwd=tmp_path).stdout
+    (tmp_path / "shown.yaml").write_text(shown)
+    assert autokd("show", "shown.yaml", cwd=tmp_path).stdout == shown
+    schema = json.loads(autokd("schema", "recipe", cwd=tmp_path).stdout)
+    assert "flsw" in json.dumps(schema["properties"]["distill"])
+    assert autokd("validate", "base.yaml", "space.yaml", cwd=tmp_path).stdout.count(": ok") == 2

@@ -1,0 +1,242 @@
+"""The search's decisions with a fake objective: no Ray, no torch, virtual workers."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from autokd import asha, ledger, space, verdict
+from autokd.document import UserError
+from autokd.ledger import Ledger, Trial
+from autokd.space import Asha, Space
+from autokd.study import DONE, TEST, Job, Study
+from tests.conftest import SPACE
+
+Curve = Callable[[dict, int], float]
+
+
+def curve(recipe: dict, epoch: int) -> float:
+    """An accuracy that rises with epochs; best at tau 6, at 8 px, and a little different for every seed."""
+    tau, resolution = recipe["distill"]["temperature"]["tau"], recipe["student"]["resolution"] or 8
+    end = 0.9 - 0.01 * abs(math.log(tau / 6)) - 0.02 * (8 - resolution) + 0.002 * ((recipe["seed"] * 7919) % 5)
+    return end - 0.3 * math.exp(-epoch)
+
+
+def drive(study: Study, *, most: int = 10_000, f: Curve = curve, outcome: Callable[[Job], str] = lambda job: "finished") -> int:
+    """Run the study with as many virtual workers as it has jobs, an epoch each in turn. Returns how many epochs were run."""
+    workers: list[tuple[Job, int]] = []
+    spent = 0
+    for _ in range(most):
+        while isinstance(job := study.next_job(), Job):
+            workers.append((job, study.trials[job.trial].checkpoint_epoch if job.trial != TEST else 0))
+        if not workers:
+            assert job is DONE
+            return spent
+        job, epoch = workers.pop(0)
+        if job.trial == TEST:
+            study.tested({n: {"test/accuracy": f(study.trials[int(n)].recipe, 10)} for n in job.students})
+            continue
+        end = outcome(job)
+        if end != "finished":
+            study.finish(job.trial, job.attempt, end, reason="as asked")
+            continue
+        epoch, spent = epoch + 1, spent + 1
+        checkpoint = f"{job.trial}/{epoch}" if epoch in job.rungs else None
+        goes_on = study.report(job.trial, job.attempt, epoch, {"val/accuracy": f(job.recipe, epoch), "val/nll": 1.0}, checkpoint)
+        if goes_on and epoch < job.recipe["train"]["epochs"]:
+            workers.append((job, epoch))
+        elif goes_on:
+            study.finish(job.trial, job.attempt, "finished", student=f"student of {job.recipe}", facts={})
+    return spent
+
+
+def loaded(space_file: Path, *sets: str) -> Space:
+    return space.load(space_file, sets=("train/epochs=9", "search/trials=30", "search/asha/reduction=3", *sets))
+
+
+def new(tmp_path: Path, s: Space, name: str = "a", **how) -> Study:
+    book = Ledger(tmp_path / name).open()
+    book.append("created", name=name, seed=0, jobs=how.get("jobs", 1), trials=s.search.trials, frozen=s.frozen)
+    return Study(s, book, **how)
+
+
+def rows(study: Study) -> list:
+    return [(t.number, t.role, t.params, t.state, t.rungs, t.metrics, t.student) for t in study.trials.values()]
+
+
+def test_a_whole_study(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file))
+    spent = drive(study)
+    searched = [t for t in study.trials.values() if t.searching]
+    assert len(searched) == 30 and {t.state for t in searched} == {"complete", "pruned"}
+    assert searched[0].role == "baseline" and searched[0].state == "complete"
+    assert spent < 30 * 9 + 3 * 2 * 9
+    assert all(t.epochs in asha.rungs(study.search.asha, 9) and t.checkpoint for t in searched if t.state == "pruned")
+    result = verdict.overall(verdict.results(study.book.table, "val/accuracy", 1), 1)
+    assert result is not None and len(result.seeds) == 2 and result.test_mean is not None
+    assert len(study.book.table.tests) == 1
+    best = study.trials[result.trial]
+    assert best.value if hasattr(best, "value") else best.varied["student/resolution"] == 8
+    assert {t.seed for t in study.trials.values() if not t.searching} == {1, 2}  # the search's seed is not used again
+
+
+def test_optuna_is_told_the_truth(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/asha/form=stopping"))
+    drive(study)
+    told = study.optuna.trials
+    states = {t.number: t.state for t in study.trials.values() if t.searching}
+    assert len(told) == len(states)
+    for trial, (_number, state) in zip(told, states.items(), strict=True):
+        assert trial.state.name == {"complete": "COMPLETE", "pruned": "PRUNED"}[state]
+        assert trial.intermediate_values == {e: m["val/accuracy"] for e, m in study.trials[trial.number].metrics.items()}
+    assert optuna.trial.TrialState.PRUNED in {t.state for t in told}
+
+
+@pytest.mark.parametrize("form", ["promotion", "stopping", "none"])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_killed_at_any_event_and_resumed_the_table_is_the_same(tmp_path: Path, space_file: Path, form: str, jobs: int) -> None:
+    s = loaded(space_file, f"search/asha/form={form}", "search/trials=14")
+    whole = new(tmp_path, s, "whole", jobs=jobs)
+    drive(whole)
+    expected = rows(whole)
+    lines = (tmp_path / "whole" / "events.jsonl").read_bytes().splitlines(keepends=True)
+    cuts = range(1, len(lines), 1 if jobs == 1 else 9)
+    for i, cut in enumerate(cuts):
+        folder = tmp_path / f"cut{cut}"
+        folder.mkdir()
+        (folder / "events.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][: (i * 13) % len(lines[cut])])  # torn in its last line
+        book = Ledger(folder).open()
+        study = Study(s, book, jobs=jobs)
+        finished_before = {t.number for t in study.trials.values() if t.state == "complete"}
+        begun = len(book.events)
+        drive(study)
+        assert all(e.get("trial") not in finished_before for e in book.events[begun:] if e["event"] in {"started", "finished"})
+        assert len({t.number for t in study.trials.values()}) == len(study.trials)
+        assert not {"running", "waiting", "paused"} & {t.state for t in study.trials.values()}
+        if jobs == 1:
+            assert rows(study) == expected, f"cut behind event {cut}: {lines[cut - 1][:100]!r}"
+        book.close()
+
+
+def test_one_seed_one_search(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file)
+    studies = [new(tmp_path, s, name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    for study in studies:
+        drive(study)
+    assert rows(studies[0]) == rows(studies[1]) != rows(studies[2])
+
+
+def test_a_trial_that_diverges_is_worse_than_any_other_and_the_search_goes_on(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file))
+    drive(study, outcome=lambda job: "diverged" if job.trial % 3 == 1 and job.trial < 30 else "finished")
+    gone = [t for t in study.trials.values() if t.state == "diverged"]
+    assert len(gone) == 10 and all(study.value(t) == 0.0 for t in gone)
+    assert sum(t.searching for t in study.trials.values()) == 30
+    assert not {t.number for t in gone} & {e["trial"] for e in study.book.table.finalists or []}
+    values = [t.value for t in study.optuna.trials if t.state.name == "COMPLETE"]
+    assert values.count(0.0) == 10 and all(v is not None and math.isfinite(v) for v in values)
+
+
+def test_when_nothing_succeeds_the_study_ends_without_a_winner(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file))
+    drive(study, outcome=lambda job: "failed")
+    assert study.book.table.finalists == [] and not study.book.table.tests
+
+
+def test_a_lost_worker_s_trial_is_tried_again_three_times(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=2"))
+    for attempt in (1, 2, 3):
+        job = study.next_job()
+        assert isinstance(job, Job) and (job.trial, job.attempt) == (0, attempt)
+        study.lost(0, "killed")
+    assert study.trials[0].state == "failed"
+    assert not study.report(0, 2, 1, {"val/accuracy": 1.0})  # an orphan of an older attempt is not heard
+    assert study.trials[0].metrics == {}
+
+
+def test_forbidden_suggestions_never_become_trials(tmp_path: Path, space_file: Path) -> None:
+    space_file.write_text(space_file.read_text() + "forbid: [{distill/temperature/kind: flsw}]\n")
+    study = new(tmp_path, loaded(space_file))
+    drive(study)
+    assert study.book.table.refused > 0
+    assert all(t.recipe["distill"]["temperature"]["kind"] == "constant" for t in study.trials.values())
+
+
+def test_each_value_of_per_gets_its_share_its_baseline_and_its_winner(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/finalists/per=student/resolution"))
+    drive(study)
+    by_group = {g: [t for t in study.trials.values() if t.searching and t.group == g] for g in (4, 6, 8)}
+    assert {g: len(v) for g, v in by_group.items()} == {4: 10, 6: 10, 8: 10}
+    assert all(sum(t.role == "baseline" for t in v) == 1 for v in by_group.values())
+    found = verdict.results(study.book.table, "val/accuracy", 1)
+    assert [r.group for r in found] == [4, 6, 8]
+    assert all(len(r.differences) == 2 or r.is_reference for r in found)
+
+
+def test_controls_that_two_finalists_share_run_once(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/finalists/top=2", "student/resolution=8", "search/trials=20"))
+    drive(study)
+    finals = [json.dumps(t.recipe, sort_keys=True) for t in study.trials.values() if not t.searching]
+    assert len(finals) == len(set(finals))
+
+
+def test_rungs_and_ranks() -> None:
+    rules = Asha(grace_epochs=3, reduction=3)
+    assert asha.rungs(rules, 27) == [3, 9] and asha.rungs(rules, 28) == [3, 9, 27] and asha.rungs(rules, 3) == []
+    assert asha.rungs(Asha(form="none"), 27) == []
+
+    def trial(n: int, value: float, branch: str) -> Trial:
+        return Trial(n, "trial", {"train": {"epochs": 27}}, branch=branch, metrics={3: {"val/accuracy": value, "val/nll": 1.0}})
+
+    def good(trials: list[Trial], n: int, **how) -> bool:
+        return asha.good_enough(trials[n], 3, trials, rules.model_copy(update=how), "val/accuracy", 1)
+
+    trials = [trial(0, 0.1, "slow"), trial(1, 0.9, "fast"), trial(2, 0.8, "fast"), trial(3, 0.7, "fast")]
+    assert good(trials, 1) and not good(trials, 2) and not good(trials, 0)
+    trials += [trial(4, 0.2, "slow"), trial(5, 0.05, "slow")]
+    assert good(trials, 4) and not good(trials, 0)  # three in the branch now: the best of the slow goes on
+    assert not good(trials, 4, compare="all")
+    assert good([trials[0]], 0, form="stopping") and not good([trials[0]], 0)
+
+
+def test_the_paired_interval() -> None:
+    d = verdict.paired("c", [0.90, 0.91, 0.92, 0.93, 0.94], [0.88, 0.90, 0.89, 0.92, 0.91])
+    # differences 2, 1, 3, 1, 3 points: mean 2, sd 1; t(0.975, 4) = 2.776445; half width 2.776445 · 1 / sqrt 5
+    assert d.mean == pytest.approx(0.02) and d.high - d.mean == pytest.approx(0.01241664, rel=1e-5)
+    assert d.verdict == "better"
+    assert verdict.paired("c", [1, 2], [2, 1]).verdict == "not distinguishable"
+    assert verdict.paired("c", [0.1, 0.11, 0.1], [0.3, 0.32, 0.31], sign=-1).verdict == "better"
+
+
+def test_two_drivers_cannot_have_one_study(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file))
+    program = f"from autokd.ledger import Ledger; from pathlib import Path; Ledger(Path({str(tmp_path / 'a')!r})).open()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert "in use by another search" in done.stderr
+    study.book.close()
+
+
+def test_a_ledger_damaged_in_the_middle_is_not_silently_cut(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file))
+    drive(study, most=40)
+    study.book.close()
+    file = tmp_path / "a" / "events.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[5] = lines[5][:10] + b"\n"
+    file.write_bytes(b"".join(lines))
+    with pytest.raises(UserError, match="damaged at byte"):
+        Ledger(tmp_path / "a").open()
+
+
+def test_study_names(tmp_path: Path) -> None:
+    for bad in ("", "../x", "a/b", "..", "ü", "a" * 101):
+        with pytest.raises(UserError, match="no study name"):
+            ledger.folder(tmp_path, bad)
+    assert SPACE and ledger.names(tmp_path) == []
