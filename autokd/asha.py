@@ -44,3 +44,24 @@ def good_enough(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, me
     if asha.form == "stopping":
         places = max(places, 1)
     return any(t.number == trial.number for t in ranked[:places])
+
+
+def correlations(trials: Iterable[Trial], metric: str, asha: Asha) -> list[tuple[int, float | None, int]]:
+    """``(rung, Spearman's rank correlation with the final value, n)`` for each rung; fewer than 8 trials: None, not known.
+
+    Only trials that ran to their end whatever their rank are counted (baselines and the exempt): the promoted would flatter it.
+    """
+    free = [t for t in trials if t.searching and t.exempt and t.state == "complete"]
+    out: list[tuple[int, float | None, int]] = []
+    for rung in sorted({r for t in free for r in rungs(asha, t.recipe["train"]["epochs"])}):
+        pairs = [(t.metrics[rung][metric], t.last[metric]) for t in free if rung in t.metrics and metric in t.metrics[rung]]
+        known = len(pairs) >= 8
+        out.append((rung, _spearman(pairs) if known else None, len(pairs)))
+    return out
+
+
+def _spearman(pairs: list[tuple[float, float]]) -> float:
+    from scipy.stats import spearmanr
+
+    a, b = zip(*pairs, strict=True)
+    return float(spearmanr(a, b).statistic) if len(set(a)) > 1 and len(set(b)) > 1 else 0.0

@@ -10,12 +10,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autokd import __version__
 from autokd.document import UserError
+
+if TYPE_CHECKING:
+    from autokd.space import Space
 
 app = typer.Typer(
     name="autokd", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -58,9 +61,11 @@ def search(
     jobs: Annotated[int | None, typer.Option(min=1, help="Trials side by side (default: one a GPU, else one a CPU).")] = None,
     seed: Annotated[int, typer.Option(help="Seeds the sampler, nothing else.")] = 0,
     name: Annotated[str | None, typer.Option(help="The study's name.")] = None,
+    extend: Annotated[str | None, typer.Option(metavar="NAME", help="Add --trials N to a finished study.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a study that was stopped or killed.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to use.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, from a short probe, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -68,18 +73,25 @@ def search(
     from autokd import progress
     from autokd import space as spaces
 
-    if (space is None) == (resume is None):
-        raise UserError("give --space FILE to begin a search, or --resume NAME to go on with one")
+    if sum(x is not None for x in (space, resume, extend)) != 1:
+        raise UserError("give --space FILE to begin a search, --resume NAME to go on with one, or --extend NAME --trials N to add to one")
+    if extend and not trials:
+        raise UserError("--extend NAME needs --trials N: how many more")
     changes = tuple(sets or ())
     if time:
         changes += (f"search/time={_seconds(time)}",)
     loaded = spaces.load(space, base, changes) if space else None  # before anything slow: a mistake is told at once
     from autokd import search as searches
 
+    if dry_run:
+        _plan(loaded, trials, jobs or searches.default_jobs(), as_json)
+        return
     view, how = progress.View(quiet=quiet), {"uri": tracking_uri, "address": ray_address}
-    chosen = resume or name or searches.next_name(space.stem if space else "search")
+    chosen = resume or extend or name or searches.next_name(space.stem if space else "search")
     try:
-        if loaded is None:
+        if extend and trials:
+            outcome = searches.extend(chosen, trials, view=view, **how)
+        elif loaded is None:
             outcome = searches.resume(chosen, view=view, **how)
         else:
             outcome = searches.start(loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view, **how)
@@ -90,6 +102,15 @@ def search(
 
     print(json.dumps(summary.as_json(outcome)) if as_json else summary.as_text(outcome))
     raise typer.Exit(0 if any(t.state == "complete" for t in outcome.table.trials.values()) else 1)
+
+
+def _plan(space: Space | None, trials: int | None, jobs: int, as_json: bool) -> None:
+    from autokd import plan
+
+    if space is None:
+        raise UserError("--dry-run plans a new search: give --space FILE")
+    made = plan.probe(space, plan.plan(space, trials), jobs)
+    print(json.dumps(plan.as_json(made)) if as_json else plan.text(space, made))
 
 
 def _seconds(text: str) -> float:

@@ -12,6 +12,8 @@ Events (``t``: seconds since 1970):
 | finished | trial, attempt, student (weights' hash), facts |
 | diverged, oom, failed | trial, attempt, reason |
 | refused | params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial |
+| stopping | reason: a limit is reached, nothing more is begun |
+| extended | trials: how many there are to be in all; the study is open again |
 | searched | the search phase is over; groups: the finalists, frozen, with their runs; finals: those runs |
 | test | results: trial → test metrics; every reading is one such event |
 | closed | recipe, verdicts |
@@ -114,6 +116,8 @@ class Table:
     refused: int = 0
     finalists: list[Event] | None = None
     tests: list[Event] = field(default_factory=list)
+    test_due: bool = False  # finals are laid out and their winner has not been read on test
+    stopping: str = ""  # why nothing more is begun before the finals
     closed: Event | None = None
 
     def apply(self, e: Event) -> None:
@@ -125,16 +129,20 @@ class Table:
             self.trials[e["trial"]] = Trial(e["trial"], **{k: e[k] for k in fields if k in e}, suggested=e["t"])
         elif kind == "refused":
             self.refused += 1
+        elif kind == "stopping":
+            self.stopping = e["reason"]
         elif kind == "searched":
-            self.finalists = e["groups"]
+            self.finalists, self.test_due = e["groups"], True
             for run in e["finals"]:
                 self.trials[run["trial"]] = Trial(
                     run["trial"], run["role"], run["recipe"], group=run["group"], parent=run["parent"], suggested=e["t"]
                 )  # fmt: skip
         elif kind == "extended":
-            self.finalists, self.closed = None, None
+            self.finalists, self.closed, self.stopping = None, None, ""
+            self.created = self.created | {"trials": e["trials"]}
         elif kind == "test":
             self.tests.append(e)
+            self.test_due = False
         elif kind == "closed":
             self.closed = e
         elif "trial" in e:

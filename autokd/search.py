@@ -25,6 +25,11 @@ def gpus() -> int:
     return min(found, len([v for v in visible.split(",") if v.strip() not in {"", "-1"}])) if visible is not None else found
 
 
+def default_jobs() -> int:
+    """One trial a GPU where there is one, else one a CPU core."""
+    return gpus() or len(os.sched_getaffinity(0))
+
+
 @dataclass
 class Outcome:
     """What a finished search has to show."""
@@ -62,7 +67,7 @@ def start(space: Space, *, name: str, seed: int = 0, jobs: int | None = None, tr
         book = Ledger(folder).open()
     except OSError as e:
         raise UserError(f"{folder}: the study cannot be written: {e.strerror}") from None
-    jobs = jobs or gpus() or len(os.sched_getaffinity(0))
+    jobs = jobs or default_jobs()
     book.append(
         "created", durable=True, name=name, seed=seed, jobs=jobs, trials=trials or space.search.trials, frozen=space.frozen,
         version=__version__, versions=export.versions(),
@@ -82,10 +87,32 @@ def resume(name: str, **how: Any) -> Outcome:
     return _go(book, spaces.thaw(book.table.created["frozen"]), **how)
 
 
+def extend(name: str, trials: int, **how: Any) -> Outcome:
+    """Open a finished study again for ``trials`` more trials; its finals are held again, and runs that exist are reused."""
+    book = Ledger(ledger.existing(root(), name)).open()
+    if not book.table.closed:
+        book.close()
+        raise UserError(f"study {name!r} is not finished: go on with it by --resume {name} first")
+    book.append("extended", durable=True, trials=book.table.created["trials"] + trials)
+    return _go(book, spaces.thaw(book.table.created["frozen"]), **how)
+
+
+def costs(data: dict[str, Any]) -> dict[str, float]:
+    """Parameters and FLOPs of a recipe's student, before it is trained."""
+    from autokd import models, recipe
+    from autokd.data import load
+
+    r = recipe.parse(data)
+    d = load(r.data)
+    network = models.build(r.student.model, classes=len(d.classes), channels=d.channels, resolution=r.resolution)
+    measured = models.measure(network, d.channels, r.resolution)
+    return {f"student/{k}": v for k, v in measured.items()}
+
+
 def _go(book: Ledger, space: Space, *, uri: str | None = None, view: progress.View, address: str | None = None, cache: Path | None = None) -> Outcome:
     created = book.table.created
     try:
-        study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"])
+        study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"], costs=costs)
         mlflow = tracking.Background(uri or tracking.default_uri(root()), root(), book)
         view.follow(study)
         warnings = []

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -23,7 +23,10 @@ from autokd.document import Document, DocumentError, Keys, Problem, canonical, f
 from autokd.recipe import Block, Finding, Recipe, _validate, expand
 
 METRICS = ("val/accuracy", "val/nll", "val/ece", "val/entropy")
-BIGGER_IS_BETTER = {"val/accuracy"}
+COSTS = ("student/flops", "student/params", "student/latency_ms")  # latency is known after a trial, the others before
+SAMPLERS = Literal["tpe", "random", "qmc", "cmaes", "gp", "nsga2"]
+FLAT = {"qmc": "it uses the first trial's branch for all", "cmaes": "it draws such parameters at random"}  # why not on any space
+UNPRUNED = ("cmaes", "gp", "nsga2")  # learn nothing from a pruned trial
 
 
 class Asha(Block):
@@ -57,15 +60,58 @@ class Objective(Block):
         return 1 if self.maximize else -1
 
 
+class Constraint(NamedTuple):
+    """``metric <= bound`` or ``metric >= bound``."""
+
+    metric: str
+    sign: int  # 1: at most
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return self.sign * value <= self.sign * self.bound
+
+
+class Plateau(Block):
+    """Stop when so many trials in a row brought nothing."""
+
+    trials: Annotated[int, Field(ge=1)] = 20
+    margin: Annotated[float, Field(ge=0, description="what counts as better, in the objective's unit")] = 0.0
+
+
 class Search(Block):
-    """How to look."""
+    """How to look, and when to stop: each limit is for the whole search, whatever runs side by side."""
 
     trials: Annotated[int, Field(ge=1)] = 40
     time: Annotated[float | None, Field(gt=0, description="seconds of wall time after which no trial is started")] = None
-    objective: Objective = Objective(maximize="val/accuracy")
-    sampler: Literal["tpe", "random"] = "tpe"
+    epochs: Annotated[int | None, Field(ge=1, description="epochs of training after which no trial is started")] = None
+    target: Annotated[float | None, Field(description="stop when the objective has reached this")] = None
+    plateau: Plateau | None = None
+    objective: Annotated[Objective | list[Objective], Field(description="one, or several for a Pareto front; pruning looks at the first")] = Objective(
+        maximize="val/accuracy"
+    )
+    constraints: Annotated[list[str], Field(description="for example `student/flops <= 20e6`")] = []
+    sampler: SAMPLERS = "tpe"
     asha: Asha = Asha()
     finalists: Finalists = Finalists()
+
+    @property
+    def objectives(self) -> list[Objective]:
+        return self.objective if isinstance(self.objective, list) else [self.objective]
+
+    @property
+    def limits(self) -> list[Constraint]:
+        return [c for text in self.constraints if (c := constraint(text))]
+
+
+def constraint(text: str) -> Constraint | None:
+    """Parse ``student/flops <= 20e6``; None where it is no constraint."""
+    parts = text.split()
+    if len(parts) != 3 or parts[1] not in {"<=", ">="}:
+        return None
+    try:
+        return Constraint(parts[0], 1 if parts[1] == "<=" else -1, float(parts[2]))
+    except ValueError:
+        return None
 
 
 # ---------------------------------------------------------------- the tree
@@ -490,7 +536,7 @@ def _paths(value: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 # ---------------------------------------------------------------- corners
 
 
-def _corners(root: Node, base: Mapping[str, Any], most_pairs: int = 400) -> Iterator[Choose]:
+def corners(root: Node, base: Mapping[str, Any], most_pairs: int = 400) -> Iterator[Choose]:
     """Ways to fill the space that together show every value of every leaf, and every pair of structural choices."""
 
     def walk(node: Node, context: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Leaf | OneOf, Any]]:
@@ -522,7 +568,7 @@ def _corners(root: Node, base: Mapping[str, Any], most_pairs: int = 400) -> Iter
 
 def _check_corners(space: Space, doc: Document, base_doc: Document) -> list[Problem]:
     problems: dict[tuple[str, str], Problem] = {}
-    for choose in _corners(space.root, space.base.to_dict()):
+    for choose in corners(space.root, space.base.to_dict()):
         point = space.point(choose)
         if space.forbidden(point):
             continue
@@ -634,14 +680,27 @@ def _search(doc: Document, problems: list[Problem]) -> Search | None:
     problems += [doc.problem(f.path, f.rule, f.value, f.hint) for f in findings]
     if not isinstance(made, Search):
         return None
-    objective = made.objective
-    if bool(objective.maximize) == bool(objective.minimize):
-        problems.append(doc.problem("search/objective", "must name one metric to maximize or to minimize"))
-    elif objective.metric.startswith("test/"):
-        rule = "the test data is read once, at the end: a search never looks at it"
-        problems.append(doc.problem("search/objective", rule, objective.metric, "use val/" + objective.metric[5:]))
-    elif objective.metric not in METRICS:
-        problems.append(doc.problem("search/objective", "unknown metric", objective.metric, nearest(objective.metric, METRICS)))
+    for i, objective in enumerate(made.objectives):
+        known = METRICS + COSTS if i else METRICS  # pruning needs something that each epoch reports
+        if bool(objective.maximize) == bool(objective.minimize):
+            problems.append(doc.problem("search/objective", "must name one metric to maximize or to minimize"))
+        elif objective.metric.startswith("test/"):
+            rule = "the test data is read once, at the end: a search never looks at it"
+            problems.append(doc.problem("search/objective", rule, objective.metric, "use val/" + objective.metric[5:]))
+        elif objective.metric not in known:
+            rule = "the first objective must be a validation metric" if objective.metric in COSTS else "unknown metric"
+            problems.append(doc.problem("search/objective", rule, objective.metric, nearest(objective.metric, known)))
+    for i, text in enumerate(made.constraints):
+        limit = constraint(text)
+        if limit is None:
+            problems.append(doc.problem(f"search/constraints/{i}", "must read like 'student/flops <= 20e6'", text))
+        elif limit.metric not in COSTS:
+            problems.append(doc.problem(f"search/constraints/{i}", "unknown metric", limit.metric, nearest(limit.metric, COSTS)))
+    if made.sampler in UNPRUNED and made.asha.form != "none":
+        rule = f"{made.sampler} learns nothing from pruned trials: add asha: {{form: none}}, or use tpe"
+        problems.append(doc.problem("search/sampler", rule))
+    if made.sampler == "gp" and len(made.objectives) > 1:
+        problems.append(doc.problem("search/sampler", "gp takes one objective here: use nsga2 or tpe"))
     return made
 
 
@@ -656,6 +715,10 @@ def _entries(doc: Document, key: str, problems: list[Problem]) -> list[dict[str,
 def _check_paths(space: Space, doc: Document) -> list[Problem]:
     """``finalists/per``, ``forbid`` and ``baselines`` speak of paths and values that exist."""
     problems = []
+    name = space.search.sampler
+    odd = [n.name for n in space.leaves() if isinstance(n, OneOf) or n.kind == "choice"]
+    if name in FLAT and odd:
+        problems.append(doc.problem("search/sampler", f"{name} cannot model {odd[0]} ({FLAT[name]}): use tpe or random", name))
     varied = {n.path for n in space.leaves() if n.path} | {n.name for n in space.leaves()}
     per = space.search.finalists.per
     if per and per not in varied:

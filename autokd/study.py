@@ -19,7 +19,7 @@ from autokd import asha, ledger, rng, verdict
 from autokd.document import UserError, get
 from autokd.ledger import ENDED, Ledger, Trial
 from autokd.recipe import parse
-from autokd.space import Leaf, OneOf, Point, Space, default
+from autokd.space import Leaf, Objective, OneOf, Point, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 MOST_ATTEMPTS = 3  # of one trial, when machines fail under it
@@ -39,6 +39,8 @@ class Job:
     students: dict[str, str] = field(default_factory=dict)  # role "test": trial → folder of its student
 
 
+Costs = Callable[[dict[str, Any]], dict[str, float]]  # a recipe's data → student/params and student/flops, known before training
+Clock = Callable[[], float]
 DONE = object()
 TEST = -1  # the number of the job that reads the test pictures
 
@@ -46,19 +48,23 @@ TEST = -1  # the number of the job that reads the test pictures
 class Study:
     """The state machine. ``jobs``: how many run side by side."""
 
-    def __init__(self, space: Space, book: Ledger, *, seed: int = 0, jobs: int = 1, trials: int | None = None):
-        self.space, self.book, self.seed, self.jobs = space, book, seed, jobs
+    def __init__(
+        self, space: Space, book: Ledger, *, seed: int = 0, jobs: int = 1, trials: int | None = None, costs: Costs | None = None, clock: Clock = time.time
+    ):
+        self.space, self.book, self.seed, self.jobs, self.costs, self.clock = space, book, seed, jobs, costs, clock
         self.search = space.search
         self.trials_wanted = trials or self.search.trials
-        self.metric, self.sign = self.search.objective.metric, self.search.objective.sign
+        self.objectives = self.search.objectives
+        self.metric, self.sign = self.objectives[0].metric, self.objectives[0].sign  # of the first: pruning and ranks look at it
         self.baselines = space.starting_points()
         self.per = space.per
-        self.optuna = optuna.create_study(sampler=sampler(self.search.sampler, seed, jobs), direction="maximize" if self.sign > 0 else "minimize")
+        directions = ["maximize" if o.sign > 0 else "minimize" for o in self.objectives]
+        self.optuna = optuna.create_study(sampler=sampler(self.search.sampler, seed, jobs), directions=directions)
         self.asked: dict[int, optuna.Trial] = {}
+        self.extra = 0  # records in Optuna's study beyond one an ask
         self.running: set[int] = set()
         self._distributions: dict[int, dict[str, BaseDistribution]] = {}  # of the trials that Optuna was told of
-        self.stopping = ""  # why no new trial is started, if so
-        self.deadline = time.time() + self.search.time if self.search.time else None
+        self.began = clock()
         self._replay()
 
     @property
@@ -80,7 +86,7 @@ class Study:
         if job or self.running:
             return job
         best = verdict.overall(verdict.results(self.book.table, self.metric, self.sign), self.sign)
-        if best is not None and not self.book.table.tests:
+        if best is not None and self.book.table.test_due:
             self.running.add(TEST)
             numbers = [n for runs in best.runs.values() for n in runs.values()]
             return Job(TEST, 1, "test", {}, students={str(n): f"trials/{n}/{self.trials[n].attempt}" for n in sorted(set(numbers))})
@@ -103,7 +109,7 @@ class Study:
 
     def _promoted(self) -> Job | None:
         """The paused trial of the highest rung that now is among its best."""
-        if self.search.asha.form != "promotion":
+        if self.search.asha.form != "promotion" or self._stopped():
             return None
         paused = [t for t in self.trials.values() if t.state == "paused"]
         for trial in sorted(paused, key=lambda t: (-t.epochs, asha.rank(t, t.epochs, self.metric, self.sign))):
@@ -113,7 +119,7 @@ class Study:
         return None
 
     def _new(self) -> Job | None:
-        if self.stopping or (self.deadline and time.time() > self.deadline):
+        if self._stopped():
             return None
         for _ in range(1000):
             if sum(t.searching for t in self.trials.values()) >= self.trials_wanted:
@@ -123,13 +129,46 @@ class Study:
                 return self._start(trial)
         raise UserError("forbid: the sampler proposed 1,000 forbidden combinations in a row; is anything left of the space?")
 
+    def _stopped(self) -> str:
+        """Why nothing more is begun, if so. The reason becomes an event, so that a resumed study stops as this one did."""
+        table = self.book.table
+        if not table.stopping and (reason := self._exhausted()):
+            self.book.append("stopping", reason=reason)
+        return table.stopping
+
+    def _exhausted(self) -> str:
+        s = self.search
+        if s.time and self.clock() - self.began > s.time:
+            return f"{s.time:g} seconds are over"
+        if s.epochs and sum(t.epochs for t in self.trials.values() if t.searching) >= s.epochs:
+            return f"{s.epochs} epochs are spent"
+        ended = [t for t in self.trials.values() if t.searching and t.state in ENDED]
+        values = [v for t in sorted(ended, key=lambda t: t.ended) if t.state == "complete" and (v := self.value(t)) is not None]
+        if s.target is not None and any(self.sign * v >= self.sign * s.target for v in values):
+            return f"the target {s.target:g} is reached"
+        if s.plateau and values:
+            best, since = values[0], 0
+            for v in values[1:]:
+                better = self.sign * (v - best) > s.plateau.margin
+                best, since = (v, 0) if better else (best, since + 1)
+            if since >= s.plateau.trials:
+                return f"{since} finished trials in a row brought nothing"
+        return ""
+
+    def _excluded(self, point: Point) -> str:
+        """Why this point must not be trained, if so: ``forbid``, or a cost that is known beforehand and over its limit."""
+        if entry := self.space.forbidden(point):
+            return f"forbid: {entry}"
+        known = self.costs(point.data) if self.costs and self.search.limits else {}
+        broken = [c for c in self.search.limits if c.metric in known and not c.holds(known[c.metric])]
+        return f"constraint: {broken[0].metric} is {known[broken[0].metric]:g}" if broken else ""
+
     def _suggest(self) -> Trial | None:
-        """Ask Optuna for a trial, or take the next baseline. None where ``forbid`` excludes it."""
+        """Ask Optuna for a trial, or take the next baseline. None where the space excludes it."""
         number = len(self.trials)
-        name, point, asked = self._ask(number)
-        entry = self.space.forbidden(point)
-        if entry is not None:
-            self.book.append("refused", params=point.params, reason=f"forbid: {entry}")
+        name, point, asked = self._ask()
+        if reason := self._excluded(point):
+            self.book.append("refused", params=point.params, reason=reason)
             self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
             return None
         role = "baseline" if name else "trial"
@@ -142,13 +181,13 @@ class Study:
         self.asked[number] = asked
         return self.trials[number]
 
-    def _ask(self, number: int) -> tuple[str, Point, optuna.Trial]:
-        name, fixed = "", {}
-        if number < len(self.baselines):
-            name, point = self.baselines[number]
+    def _ask(self) -> tuple[str, Point, optuna.Trial]:
+        name, fixed, index = "", {}, len(self.optuna.trials) - self.extra
+        if index < len(self.baselines):
+            name, point = self.baselines[index]
             fixed = point.params
         elif self.per is not None:
-            fixed = {self.per.name: self.per.encoded[number % len(self.per.options)]}  # an equal share for each value
+            fixed = {self.per.name: self.per.encoded[index % len(self.per.options)]}  # an equal share for each value
         if fixed:
             self.optuna.enqueue_trial(fixed)
         asked = self.optuna.ask()
@@ -211,14 +250,37 @@ class Study:
     # ------------------------------------------------------------ values
 
     def value(self, trial: Trial) -> float | None:
-        """The objective of its last epoch; for a run that was not finite, something worse than any other."""
+        """The first objective, of its last epoch; for a run that was not finite, something worse than any other."""
+        return self._value(trial, self.objectives[0])
+
+    def values(self, trial: Trial) -> list[float] | None:
+        """All objectives, or None where one is not known."""
+        found = [v for o in self.objectives if (v := self._value(trial, o)) is not None]
+        return found if len(found) == len(self.objectives) else None
+
+    def _value(self, trial: Trial, objective: Objective) -> float | None:
+        name, sign = objective.metric, objective.sign
         if trial.state in {"diverged", "oom"}:
-            if self.metric in WORST:
-                return WORST[self.metric]
-            seen = [m[self.metric] for t in self.trials.values() for m in t.metrics.values() if self.metric in m]
-            worst = (min if self.sign > 0 else max)(seen, default=0.0)
-            return worst - self.sign * (1.0 + abs(worst))
-        return trial.last.get(self.metric)
+            if name in WORST:
+                return WORST[name]
+            seen = [m[name] for t in self.trials.values() for m in (*t.metrics.values(), t.facts) if name in m]
+            worst = (min if sign > 0 else max)(seen, default=0.0)
+            return worst - sign * (1.0 + abs(worst))
+        return trial.last.get(name, trial.facts.get(name))
+
+    def front(self) -> list[Trial]:
+        """The complete trials that no other is better than in every objective; best first by the first one."""
+        done = [(t, v) for t in self.trials.values() if t.searching and t.state == "complete" and self.feasible(t) and (v := self.values(t))]
+        signs = [o.sign for o in self.objectives]
+
+        def beaten(v: list[float]) -> bool:
+            return any(all(s * a >= s * b for s, a, b in zip(signs, w, v, strict=True)) and w != v for _, w in done)
+
+        return self.best(t for t, v in done if not beaten(v))
+
+    def feasible(self, trial: Trial) -> bool:
+        """Whether it keeps the constraints, as far as its costs are known."""
+        return all(c.holds(trial.facts[c.metric]) for c in self.search.limits if c.metric in trial.facts)
 
     def _tell(self, trial: Trial) -> None:
         """Tell Optuna the truth: complete, or pruned with its intermediate values.
@@ -230,28 +292,29 @@ class Study:
             return
         state = {"complete": "COMPLETE", "diverged": "COMPLETE", "oom": "COMPLETE", "failed": "FAIL"}.get(trial.state, "PRUNED")
         values = {e: m[self.metric] for e, m in trial.metrics.items() if self.metric in m}
-        value = self.value(trial)
-        if state == "COMPLETE" and value is None:
+        reached = self.values(trial)
+        if state == "COMPLETE" and reached is None:
             state = "FAIL"
         kind = optuna.trial.TrialState[state]
         asked = self.asked.pop(trial.number, None)
         if asked is not None:
-            for epoch, v in values.items():
+            for epoch, v in values.items() if len(self.objectives) == 1 else ():  # Optuna takes reports for one objective only
                 asked.report(v, epoch)
-            self.optuna.tell(asked, value if state == "COMPLETE" else None, state=kind)
+            self.optuna.tell(asked, reached if state == "COMPLETE" else None, state=kind)
             self._distributions[trial.number] = dict(self.optuna.trials[asked.number].distributions)
         else:
             more = optuna.trial.create_trial(
                 params=trial.params, distributions=self._distributions[trial.number], intermediate_values=values, state=kind,
-                value=value if state == "COMPLETE" else None,
+                values=reached if state == "COMPLETE" else None,
             )  # fmt: skip
             self.optuna.add_trial(more)
+            self.extra += 1
 
     # ------------------------------------------------------------ finals
 
     def best(self, trials: Iterable[Trial]) -> list[Trial]:
         """Best first: those that went further, then the better objective, then the lower validation loss."""
-        able = [t for t in trials if t.metrics and t.state not in {"diverged", "oom", "failed"}]
+        able = [t for t in trials if t.metrics and t.state not in {"diverged", "oom", "failed"} and self.feasible(t)]
         full = {t.number: t.epochs >= t.recipe["train"]["epochs"] for t in able}
         return sorted(able, key=lambda t: (not full[t.number], 0 if full[t.number] else -t.epochs, asha.rank(t, t.epochs, self.metric, self.sign)))
 
@@ -264,14 +327,19 @@ class Study:
         groups: list[dict[str, Any]] = []
         planned: list[dict[str, Any]] = []
         for group in sorted({t.group for t in searched}, key=lambda g: (str(type(g)), g)):
-            for place, trial in enumerate(self.best(t for t in searched if t.group == group)[: self.search.finalists.top]):
+            chosen = self.best(t for t in searched if t.group == group)
+            if len(self.objectives) > 1:
+                on_front = {t.number for t in self.front()}
+                chosen = [t for t in chosen if t.number in on_front] or chosen
+            for place, trial in enumerate(chosen[: self.search.finalists.top]):
                 groups.append({"group": group, "trial": trial.number, "place": place, "runs": self._finals(trial, planned)})
-        self.book.append("searched", durable=True, groups=groups, stopped=self.stopping, finals=planned)
+        self.book.append("searched", durable=True, groups=groups, stopped=self.book.table.stopping, finals=planned)
 
     def _finals(self, source: Trial, planned: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
         """Role → seed → trial of this finalist and its controls; what another finalist has planned already is shared."""
         runs: dict[str, dict[str, int]] = {}
-        known = {p["key"]: p["trial"] for p in planned}
+        known = {parse(t.recipe).fingerprint(): t.number for t in self.trials.values() if not t.searching and t.state == "complete"}
+        known |= {p["key"]: p["trial"] for p in planned}
         for role, recipe in with_controls(source.recipe).items():
             for i in range(self.search.finalists.seeds):
                 own = recipe | {"seed": source.recipe["seed"] + 1 + i}
@@ -290,12 +358,12 @@ class Study:
         for e in events:
             kind = e["event"]
             if kind == "suggested" and e["role"] in {"trial", "baseline"}:
-                _, point, asked = self._ask(e["trial"])
+                _, point, asked = self._ask()
                 if point.params != e["params"]:
                     raise UserError(f"trial {e['trial']}: the sampler now suggests {point.params}, the ledger says {e['params']}: another version of Optuna?")
                 self.asked[e["trial"]] = asked
             elif kind == "refused":
-                _, _, asked = self._ask(len(self.trials))
+                _, _, asked = self._ask()
                 self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
             self.book.table.apply(e)
             told = {"paused", "finished", "diverged", "oom", "failed"} | ({"pruned"} if self.search.asha.form == "stopping" else set())
@@ -337,12 +405,18 @@ def suggest(trial: optuna.Trial, node: Leaf | OneOf) -> Any:
 
 
 def sampler(name: str, seed: int, jobs: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler of that name, seeded once."""
+    s = optuna.samplers
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # multivariate and group are marked experimental
+        warnings.simplefilter("ignore")  # several are marked experimental
         if name == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=jobs > 1)
-
-
-Listener = Callable[[ledger.Event], None]
-__all__ = ["DONE", "TEST", "Job", "Study", "default", "distribution", "sampler", "suggest", "with_controls"]
+            return s.RandomSampler(seed=seed)
+        if name == "qmc":
+            return s.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        if name == "cmaes":
+            return s.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        if name == "gp":
+            return s.GPSampler(seed=seed, deterministic_objective=False)
+        if name == "nsga2":
+            return s.NSGAIISampler(seed=seed)
+        return s.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=jobs > 1)

@@ -66,7 +66,7 @@ def paired(control: str, ours: Sequence[float], theirs: Sequence[float], sign: i
 
 def results(table: Table, metric: str, sign: int) -> list[Result]:
     """Every finalist that has confirmations: group by group, the best mean first."""
-    tests: dict[str, dict[str, float]] = table.tests[0]["results"] if table.tests else {}
+    tests: dict[str, dict[str, float]] = {n: m for e in table.tests for n, m in e["results"].items()}
     test_metric = metric.replace("val/", "test/")
     out = []
     for entry in table.finalists or []:

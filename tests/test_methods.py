@@ -329,7 +329,7 @@ def spread(w: list[float], tau: float, beta: float, low: float, high: float) -> 
 
 
 @pytest.mark.parametrize("where", ["logit", "prob"])
-@pytest.mark.parametrize(("beta", "low", "high"), [(40.0, 1.0, 0.0), (7.0, 0.5, 11.0), (400.0, 2.0, 30.0)])
+@pytest.mark.parametrize(("beta", "low", "high"), [(40.0, 1.0, 0.0), (7.0, 0.5, 11.0), (400.0, 2.0, 0.0)])
 def test_flsw(where: Any, beta: float, low: float, high: float) -> None:
     w = []
     for s, t in zip(Z_S, Z_T, strict=True):
@@ -353,7 +353,7 @@ def test_flsw_is_warmer_for_the_clear() -> None:
 
 def test_flsw_survives_rounding() -> None:
     """Equal logits: 1 − cos is 0 up to rounding, of either sign; a fractional power of a negative number would be NaN."""
-    z = conformance.noise(500, 7, dtype=torch.float32)
+    z = conformance.noise(500, 7, scale=1e4, dtype=torch.float32)
     given = {"student_logits": z, "teacher_logits": z, "note": lambda *_: None}
     assert torch.isfinite(call(axes.method("temperature", "flsw"), given, {"gamma": 0.3})).all()
 

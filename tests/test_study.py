@@ -240,3 +240,110 @@ def test_study_names(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no study name"):
             ledger.folder(tmp_path, bad)
     assert SPACE and ledger.names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "qmc", "cmaes", "gp", "nsga2"])
+def test_every_sampler_searches_and_resumes_exactly(tmp_path: Path, recipe_file: Path, name: str) -> None:
+    path = recipe_file.parent / "flat.yaml"
+    path.write_text(
+        f"base: base.yaml\nsearch: {{trials: 24, sampler: {name}, asha: {{form: none}}, finalists: {{seeds: 0}}}}\n"
+        "vary:\n  distill/temperature/tau: {log_uniform: [1, 16]}\n  distill/losses/kl/weight: {uniform: [0.1, 1.0]}\n"
+    )
+    s = space.load(path, sets=("train/epochs=2",))
+    whole = new(tmp_path, s, "whole")
+    drive(whole)
+    lines = (tmp_path / "whole/events.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in (5, len(lines) // 2, len(lines) - 3):
+        (tmp_path / f"cut{cut}").mkdir()
+        (tmp_path / f"cut{cut}" / "events.jsonl").write_bytes(b"".join(lines[:cut]))
+        study = Study(s, Ledger(tmp_path / f"cut{cut}").open())
+        drive(study)
+        assert rows(study) == rows(whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("qmc", "cannot model distill/temperature/kind"), ("cmaes", "learns nothing from pruned trials"), ("gp", "learns nothing from pruned trials")],
+)
+def test_a_sampler_that_would_silently_be_random_is_refused(space_file: Path, name: str, rule: str) -> None:
+    with pytest.raises(UserError, match=rule):
+        space.load(space_file, sets=(f"search/sampler={name}",))
+
+
+def test_several_objectives_have_a_front(tmp_path: Path, space_file: Path) -> None:
+    objective = "search/objective=[{maximize: val/accuracy}, {minimize: student/flops}]"
+    study = new(tmp_path, loaded(space_file, objective, "search/asha/form=none"))
+    finish = study.finish
+
+    def with_cost(number: int, attempt: int, state: str, **how) -> None:
+        how["facts"] = {"student/flops": (study.trials[number].recipe["student"]["resolution"] or 8) ** 2}
+        finish(number, attempt, state, **how)
+
+    study.finish = with_cost  # type: ignore[method-assign]
+    drive(study)
+    front = study.front()
+    assert {t.facts["student/flops"] for t in front} == {16, 36, 64}  # each resolution is the best of its cost
+    for a in front:
+        assert not any(b.last["val/accuracy"] > a.last["val/accuracy"] and b.facts["student/flops"] <= a.facts["student/flops"] for b in front)
+    assert {t.state.name for t in study.optuna.trials} == {"COMPLETE"}
+    assert len(study.optuna.trials[0].values) == 2
+
+
+def test_a_cost_that_is_known_beforehand_is_never_trained(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file, "search/constraints=['student/flops <= 40']")
+    study = new(tmp_path, s, costs=lambda data: {"student/flops": (data["student"]["resolution"] or 8) ** 2})
+    drive(study)
+    assert study.book.table.refused > 0
+    assert {t.recipe["student"]["resolution"] for t in study.trials.values()} <= {4, 6}
+    with pytest.raises(UserError, match="must read like"):
+        loaded(space_file, "search/constraints=['student/flops < 40']")
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("search/epochs=60", "60 epochs are spent"), ("search/target=0.87", "target 0.87 is reached"), ("search/plateau={trials: 3}", "brought nothing")],
+)
+def test_limits_stop_the_search_and_not_the_finals(tmp_path: Path, space_file: Path, setting: str, reason: str) -> None:
+    study = new(tmp_path, loaded(space_file, setting, "search/trials=200"))
+    drive(study)
+    assert reason in study.book.table.stopping
+    assert sum(t.searching for t in study.trials.values()) < 200
+    assert study.book.table.tests and not {"running", "paused", "waiting"} & {t.state for t in study.trials.values()}
+
+
+def test_time_is_a_limit_too_and_a_resumed_study_remembers_it(tmp_path: Path, space_file: Path) -> None:
+    ticks = iter(range(10_000))
+    s = loaded(space_file, "search/time=40", "search/trials=200")
+    study = new(tmp_path, s, clock=lambda: next(ticks))
+    drive(study)
+    assert study.book.table.stopping == "40 seconds are over"
+    n = len(study.trials)
+    study.book.close()
+    assert len(Study(s, Ledger(tmp_path / "a").open()).trials) == n
+
+
+def test_an_extended_study_goes_on_from_what_it_knows(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file, "search/trials=10")
+    study = new(tmp_path, s)
+    drive(study)
+    study.book.append("closed", results=[])
+    before = {t.number: t.student for t in study.trials.values()}
+    study.book.append("extended", trials=20)
+    study.book.close()
+    book = Ledger(tmp_path / "a").open()
+    again = Study(s, book, trials=20)
+    begun = len(book.events)
+    drive(again)
+    assert sum(t.searching for t in again.trials.values()) == 20
+    assert all(again.trials[n].student == student for n, student in before.items())
+    assert not {e["trial"] for e in book.events[begun:] if e["event"] == "started"} & {n for n, s in before.items() if s}
+    assert len(book.table.tests) == 2  # a second reading of test, and it shows
+
+
+def test_rungs_that_predict_nothing_are_said_to_be_unknown(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/asha/exempt=1"))
+    drive(study)
+    found = asha.correlations(study.trials.values(), "val/accuracy", study.search.asha)
+    assert [rung for rung, _, _ in found] == [1, 3] and all(n == 30 and r is not None and r > 0.9 for _, r, n in found)
+    few = list(study.trials.values())[:5]
+    assert all(r is None and n == 5 for _, r, n in asha.correlations(few, "val/accuracy", study.search.asha))

@@ -36,7 +36,7 @@ def mixup(
     if alpha == 0:
         return None
     import torch
-    from scipy.special import betaincinv  # type: ignore[import-untyped]
+    from scipy.special import betaincinv
 
     draws = uniforms("mixup/weight", 1)[:, 0]
     if per == "batch":  # the draw of the picture whose index is the batch's number, so that it depends on nothing else

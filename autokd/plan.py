@@ -1,0 +1,131 @@
+"""What a search will do and cost, before it does it. Light but for the probe, which trains two epochs of the base."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from autokd import asha
+from autokd import recipe as recipes
+from autokd.recipe import Recipe
+from autokd.space import Space, corners
+
+CONTROLS = 2
+
+
+@dataclass
+class Plan:
+    """Counts are exact where the space says so, and expectations where ASHA decides."""
+
+    trials: int
+    baselines: list[str]
+    branches: dict[str, list[str]]  # branch → the parameters that live in it
+    rungs: list[int]
+    search_epochs: int
+    final_epochs: int
+    teachers: dict[str, int]  # network → how many of it are trained (assistants too)
+    tables: int
+    notes: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    disk_mb: float | None = None
+
+
+def plan(space: Space, trials: int | None = None) -> Plan:
+    """The plan of a search of so many trials."""
+    search, base = space.search, space.base
+    wanted = trials or search.trials
+    length = base.train.epochs
+    rungs = asha.rungs(search.asha, length)
+    starts = len(space.starting_points())
+    stretches = [b - a for a, b in zip(rungs, [*rungs[1:], length], strict=True)]
+    expected = rungs[0] + sum(s / search.asha.reduction ** (i + 1) for i, s in enumerate(stretches)) if rungs else length
+    exempt = starts + ((wanted - starts) / search.asha.exempt if search.asha.exempt and rungs else 0)
+    search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)
+    groups = len(space.per.options) if space.per else 1
+    finals = (search.finalists.top + CONTROLS) * groups * search.finalists.seeds * length
+    members = teachers(space)
+    out = Plan(wanted, [name for name, _ in space.starting_points()], branches(space), rungs, search_epochs, finals, {}, 0)
+    for m in members.values():
+        out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1
+    out.tables = len(members) * length
+    theirs = ("data/", "view/", "teacher/train", "ladder_train")
+    free = [n.path for n in space.leaves() if n.path.startswith(theirs) and getattr(n, "kind", "") != "choice"]
+    if free:
+        out.notes.append(f"{free[0]} is continuous and in the teachers' fingerprint: every trial trains teachers of its own")
+    if search.sampler == "tpe":
+        out.notes.append("tpe models each branch's parameters together, from about 10 finished trials on; until then it draws at random")
+    costly = [c for c in search.limits if c.metric == "student/latency_ms"]
+    out.notes += [f"{c.metric} is known only after a trial" for c in costly]
+    return out
+
+
+def branches(space: Space) -> dict[str, list[str]]:
+    """The parameters that live in each combination of branches."""
+    out: dict[str, list[str]] = {}
+    for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
+        point = space.point(choose)
+        out.setdefault(point.branch or "(no branches)", [k for k in point.varied if k.rsplit("/", 1)[-1] not in {"kind", "preset", "branch"}])
+    return out
+
+
+def teachers(space: Space) -> dict[str, Recipe]:
+    """Fingerprint → recipe of every network that some trial needs trained, over the space's structural choices."""
+    out: dict[str, Recipe] = {}
+    for choose in corners(space.root, space.base.to_dict()):
+        made, _ = recipes.check(space.point(choose).data)
+        for member in made.members() if made else []:
+            if not (made and made.teacher.weights != "train" and not member.needs_teacher):
+                out[member.fingerprint()] = member
+    return out
+
+
+def probe(space: Space, out: Plan, jobs: int) -> Plan:
+    """Measure an epoch of the base, with and without its teacher's table, and predict time and disk from it."""
+    import torch
+
+    from autokd import distill
+    from autokd.teachers import Store
+
+    store = Store(None, "cuda" if torch.cuda.is_available() else "cpu")
+    short = space.base.with_({"train/epochs": 2, "teacher/train/epochs": 1, "ladder_train/epochs": 1})
+    began = time.monotonic()
+    run = distill.Run(short, store)
+    teaching = time.monotonic() - began
+    run.epoch()
+    began = time.monotonic()
+    run.epoch()
+    epoch = time.monotonic() - began
+    n, classes = len(run.data.train), len(run.data.classes)
+    trained = sum(out.teachers.values()) * teaching * space.base.teacher.train.epochs
+    out.seconds = (out.search_epochs + out.final_epochs) * epoch / jobs + trained + out.trials * 0.3
+    out.disk_mb = out.tables * n * classes * (2 if space.base.teacher.table == "fp16" else 4) / 1e6
+    return out
+
+
+def text(space: Space, p: Plan) -> str:
+    lines = [f"trials        {p.trials}, the first {len(p.baselines)} are baselines: {', '.join(p.baselines) or 'none'}"]
+    lines.append(f"rungs         {', '.join(map(str, p.rungs)) or 'none'} of {space.base.train.epochs} epochs")
+    lines.append(f"epochs        about {p.search_epochs} to search, up to {p.final_epochs} to confirm the finalists beside their controls")
+    networks = ", ".join(f"{n} × {model}" for model, n in p.teachers.items()) or "none"
+    lines.append(f"teachers      {networks}; each is trained once")
+    lines.append(f"tables        up to {p.tables}, one an epoch and network" + (f", {p.disk_mb:.1f} MB" if p.disk_mb is not None else ""))
+    if p.seconds is not None:
+        lines.append(f"time          about {_duration(p.seconds)}, from a probe of two epochs")
+    lines.append("branches")
+    lines += [f"  {branch}: {', '.join(params) or 'nothing free'}" for branch, params in p.branches.items()]
+    lines += [f"note: {note}" for note in p.notes]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def as_json(p: Plan) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(p)
+
