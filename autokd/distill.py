@@ -94,17 +94,18 @@ class Run:
         self.members = ladder(recipe, self.data, store)  # smallest first; may train them, under their own settings
         deterministic(recipe.train, self.device)
         self.student = self._network(recipe.student.model, recipe.resolution, recipe.seed)
+        self.high = recipe.data.resolution if recipe.teacher.input == "full" else recipe.resolution  # what teachers see
         self.methods = recipe.methods
         teaching, settings = self.methods[0]
         self.scratch: models.Network | None = None  # a second teacher, trained beside the student
         if teaching.flags.get("scratch"):
-            self.scratch = self._network(settings["scratch"] or recipe.teacher.model, recipe.data.resolution, recipe.seed + 1)
+            self.scratch = self._network(settings["scratch"] or recipe.teacher.model, self.high, recipe.seed + 1)
             if settings["share_stem"]:
                 share_stem(self.scratch, self.student)
         self.modules = nn.ModuleDict()
-        for m, _ in self.methods:
-            if "build_modules" in m.flags:
-                shape = (self.data.channels, recipe.resolution, recipe.data.resolution)
+        for m, s in self.methods:
+            if "build_modules" in m.flags and s["weight"]:
+                shape = (self.data.channels, recipe.resolution, self.high)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(recipe.seed)
                     self.modules[m.kind] = m.flags["build_modules"](self.student, self.members[-1].network, shape).to(self.device)
@@ -132,7 +133,7 @@ class Run:
         notes, views = Notes(), Views(self.data.train.pictures, recipe.data.augment, recipe.view.seed, e)
         order = torch.from_numpy(rng.permutation(recipe.seed, "order", e, n)).to(self.device)
         steps = batches(order, recipe.train.batch_size)
-        batch_index = torch.empty_like(order)
+        batch_index = torch.zeros_like(order)  # 0 too for the one picture that a dropped last batch leaves out
         for i, rows in enumerate(steps):
             batch_index[rows] = i
 
@@ -145,12 +146,12 @@ class Run:
         mixed = view.call(words, view_settings)
         mix = Mix(*mixed) if mixed else None
         seen = mix if mix and mix.teacher_sees == "mixed" else None  # the mix that teachers see
-        if "ladder_logits" in teaching.reads:
+        if self.members and "ladder_logits" in teaching.reads:
             words["ladder_logits"] = torch.stack([m.table(views, seen) for m in self.members])
-        if "first_logits" in teaching.reads:
+        if self.members and "first_logits" in teaching.reads:
             words["first_logits"] = torch.stack([m.table(self._views(0), None) for m in self.members])
         experts = teaching.call(words, teaching_settings) if self.members else order.new_zeros((0, n))
-        alone = self.online and bool((experts == len(self.members) - 1).all())  # its online pass gives the logits too
+        alone = self.online and (seen is not None or mix is None) and bool((experts == len(self.members) - 1).all())  # its online pass gives the logits too
         used = [] if alone else sorted(set(experts.unique().tolist()))
         tables = {k: self.members[k].table(views, seen) for k in used}
 
@@ -230,12 +231,11 @@ class Run:
         """What each step works on: the student's pictures, the teachers' answers, labels and weights."""
         recipe, labels = self.recipe, self.data.train.labels
         per_chunk = max(1, CHUNK // recipe.train.batch_size)
-        high = recipe.data.resolution if recipe.teacher.input == "full" else recipe.resolution
         look = self.online or self.scratch is not None
         for start in range(0, len(steps), per_chunk):
             group = steps[start : start + per_chunk]
             low_pictures = views.render(torch.cat(group), recipe.resolution, mix).split([len(r) for r in group])
-            high_pictures = views.render(torch.cat(group), high, mix).split([len(r) for r in group]) if look else low_pictures
+            high_pictures = views.render(torch.cat(group), self.high, mix).split([len(r) for r in group]) if look else low_pictures
             for rows, student_sees, teacher_sees in zip(group, low_pictures, high_pictures, strict=True):
                 partner = mix.partner[rows] if mix else rows
                 weight = mix.weight[rows] if mix else torch.ones(len(rows), device=self.device)
@@ -269,7 +269,7 @@ class Run:
             if self.members:
                 out["val/agreement"] = metrics.agreement(logits, self.members[-1].validation())
             if self.scratch:
-                seen = resize(self.data.validation.pictures.float() / 255, self.recipe.data.resolution)
+                seen = resize(self.data.validation.pictures.float() / 255, self.high)
                 out["val/scratch_accuracy"] = metrics.evaluate(self.logits(seen, self.scratch), self.data.validation.labels)["accuracy"]
         return out
 

@@ -183,3 +183,27 @@ def test_look_ups(tmp_path: Path) -> None:
     schema = json.loads(autokd("schema", "recipe", cwd=tmp_path).stdout)
     assert "flsw" in json.dumps(schema["properties"]["distill"])
     assert autokd("validate", "base.yaml", "space.yaml", cwd=tmp_path).stdout.count(": ok") == 2
+
+
+def test_a_method_is_one_file_dropped_into_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "warming.py").write_text(
+        "from autokd.axes import Positive, preset, register\n\n\n"
+        '@register("temperature", "warming", paper="ours")\n'
+        "def warming(progress, *, tau: Positive = 4.0, end: Positive = 1.0):\n"
+        '    """Linear from ``tau`` to ``end`` over the run. Returns a scalar."""\n'
+        "    return tau + (end - tau) * progress\n\n\n"
+        'preset("warming", {"temperature": {"kind": "warming"}, "losses": {"ce": {}, "kl": {}}}, paper="ours", summary="tau falls",\n'
+        '       recommended={"temperature/end": {"uniform": [1, 4]}})\n'
+    )
+    (tmp_path / "base.yaml").write_text(RECIPE)
+    (tmp_path / "space.yaml").write_text(
+        "base: base.yaml\nsearch: {trials: 2, finalists: {seeds: 2}}\nvary: {distill: {one_of: [{preset: warming}, {preset: kd}], free: recommended}}\n"
+    )
+    env = {"AUTOKD_METHODS": str(tmp_path / "methods")}
+    assert "warming" in autokd("methods", cwd=tmp_path, **env).stdout
+    autokd("search", "--space", "space.yaml", "--name", "own", "--jobs", "1", cwd=tmp_path, **env)
+    assert "warming" in {t.recipe["distill"]["temperature"]["kind"] for t in table(tmp_path, "own").trials.values()}
+    assert "unknown preset" in autokd("validate", "space.yaml", cwd=tmp_path, code=2).stderr
+    (tmp_path / "methods" / "broken.py").write_text("import nothing_of_that_name\n")
+    assert "broken.py: this method file cannot be loaded" in autokd("methods", cwd=tmp_path, code=2, **env).stderr
