@@ -147,6 +147,76 @@ def train(
 
 
 @app.command()
+def reproduce(
+    recipe: Annotated[Path, typer.Argument(help="An exported recipe, with results; a file, or runs:/ID.")],
+    sets: Sets = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train the teachers again too.")] = False,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Train so many fresh seeds too, for an interval of this machine.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train an exported recipe again: bit-identical, within noise, or different, and why."""
+    from autokd import reproduce as again
+
+    outcome = again.reproduce(recipe, tuple(sets or ()), from_scratch=from_scratch, seeds=seeds or 0, quiet=quiet)
+    print(json.dumps(outcome.to_dict()) if as_json else again.as_text(outcome))
+    raise typer.Exit(0 if outcome.good else 1)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A finished study.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to make (default: exports/NAME).")] = None,
+    onnx: Annotated[bool, typer.Option(help="Write student.onnx (needs the extra `onnx`).")] = True,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Scale the logits by a temperature fitted on validation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a study's best student to a folder: recipe, weights, ONNX, labels, loader, model card."""
+    from autokd import bundle
+
+    root = Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
+    made = bundle.export(root, name, out or Path("exports") / name, onnx=onnx, calibrate=calibrate)
+    if as_json:
+        print(json.dumps(made))
+        return
+    if "onnx_difference" in made:
+        print(f"ONNX and torch differ by at most {made['onnx_difference']:.1e} on validation pictures", file=sys.stderr)
+    print(made["out"])
+
+
+@app.command()
+def predict(
+    export: Annotated[Path, typer.Argument(help="A folder that `autokd export` made.")],
+    pictures: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
+    top: Annotated[int, typer.Option(min=1, help="How many labels a picture.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, a line a picture.")] = False,
+) -> None:
+    """Name what pictures show, with probabilities. Unreadable pictures are told on stderr and skipped."""
+    from autokd import predict as predictions
+
+    found = False
+    for row in predictions.predict(export, pictures, batch=batch, top=top):
+        found = True
+        print(json.dumps(row, ensure_ascii=False) if as_json else predictions.as_text(row))
+    raise typer.Exit(0 if found else 1)
+
+
+@app.command()
+def diff(
+    one: Annotated[Path, typer.Argument(help="A recipe.")],
+    other: Annotated[Path, typer.Argument(help="Another recipe.")],
+    as_json: Json = False,
+) -> None:
+    """Say in words what differs between two recipes."""
+    from autokd import difference
+    from autokd import recipe as recipes
+
+    a, b = recipes.load(one), recipes.load(other)
+    print(json.dumps(difference.as_json(a, b)) if as_json else difference.as_text(a, b))
+
+
+@app.command()
 def validate(files: Annotated[list[Path], typer.Argument(help="Recipes and search spaces.")]) -> None:
     """Check recipes and spaces; every problem with file, line and path."""
     from autokd import recipe as recipes
@@ -233,12 +303,36 @@ def models() -> None:
 
 
 @app.command()
-def datasets() -> None:
-    """List the data sets that a recipe may name."""
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="A set to fetch and pack now; folder:PATH for one of your own.")] = None,
+    resolution: Annotated[int, typer.Option(min=4, help="The largest resolution it will be used at: decides how large pictures are kept.")] = 32,
+    data_dir: Annotated[Path | None, typer.Option(help="Where downloads go, and what is there already is found (default: AUTOKD_DATA).")] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out files that are no pictures, rather than stop.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every byte of the pack again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on where the pack will exceed 20 GB.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the data sets that a recipe may name; with NAME, fetch and pack that one, and say what is in it."""
     from autokd import sources
 
-    for name, about in sources.SOURCES.items():
-        print(f"{name:18} {about.summary}")
+    if name is None:
+        rows = {known: about.summary for known, about in sources.SOURCES.items()}
+        rows[sources.PATTERN] = "a folder of class folders, with or without train/, val/ and test/ above them"
+        for known, summary in rows.items():
+            print(f"{known:18} {summary}") if not as_json else None
+        if as_json:
+            print(json.dumps(rows))
+        return
+    from autokd import recipe as recipes
+
+    spec = recipes.parse({"data": {"name": name, "resolution": resolution, "on_error": "skip" if skip else "stop"}, "student": {"resolution": resolution}}).data
+    from autokd import data as packed
+
+    pack = packed.pack(spec, data_dir=data_dir, large=True if yes else None)
+    if verify:
+        packed.verify(spec, data_dir=data_dir)
+    about = pack.about() | ({"verified": True} if verify else {})
+    print(json.dumps(about) if as_json else "\n".join(f"{key:12} {value}" for key, value in about.items()))
 
 
 @app.command()
@@ -270,8 +364,25 @@ def schema(what: Annotated[str, typer.Argument(help="recipe or space")] = "recip
 
 
 @app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="The study's name (see `autokd studies`).")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write it (default: report.html in the study's folder).")] = None,
+) -> None:
+    """Write a study's answer, tables and charts as one HTML file that needs no network; prints its path."""
+    from autokd import ledger
+
+    folder = ledger.existing(Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute(), name)
+    from autokd import report as reports
+
+    try:
+        print(reports.write(folder, out))
+    except OSError as e:
+        raise UserError(f"--out {out or folder}: cannot be written: {e.strerror}") from None
+
+
+@app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="The port; 0 picks a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 0,
     tracking_uri: Annotated[str | None, typer.Option(help="Another store than mlruns/mlflow.db.")] = None,
 ) -> None:
     """Open MLflow's UI on this store, on 127.0.0.1."""
@@ -289,3 +400,18 @@ def sync(names: Annotated[list[str] | None, typer.Argument(help="Studies (defaul
     chosen = names or ledger.names(root)
     tracking.sync(root, tracking_uri or tracking.default_uri(root), chosen)
     print(f"{len(chosen)} studies are up to date in MLflow")
+
+
+@app.command()
+def cache(
+    clear: Annotated[list[str] | None, typer.Option("--clear", metavar="KIND", help="Delete networks, tables, data, downloads or all.")] = None,
+) -> None:
+    """Show what is computed once and kept, and clear it."""
+    from autokd import cache as caches
+
+    root = caches.default_cache()
+    if clear:
+        caches.clear(root, list(caches.KINDS) if "all" in clear else clear)
+    print(root)
+    for kind, (files, size) in caches.contents(root).items():
+        print(f"{kind:10} {files:7} files {size / 1e6:10.1f} MB  {caches.KINDS[kind]}")

@@ -28,7 +28,7 @@ from autokd.data import Data, Split
 from autokd.document import write_atomically
 from autokd.networks.backbone import Backbone
 from autokd.recipe import Recipe, Train
-from autokd.teachers import Store, ladder, precision
+from autokd.teachers import Store, ladder, layout, precision
 from autokd.views import Mix, Views, resize
 
 CHUNK = 2048  # pictures rendered at once; a picture's view does not depend on its chunk
@@ -120,7 +120,7 @@ class Run:
     def _network(self, name: str, resolution: int, seed: int) -> models.Network:
         d = self.data
         net = models.build(name, classes=len(d.classes), channels=d.channels, resolution=resolution, mean=d.mean, std=d.std, seed=seed)
-        return net.to(self.device)
+        return net.to(self.device).to(memory_format=layout(resolution))
 
     @property
     def done(self) -> bool:
@@ -234,12 +234,12 @@ class Run:
         look = self.online or self.scratch is not None
         for start in range(0, len(steps), per_chunk):
             group = steps[start : start + per_chunk]
-            low_pictures = views.render(torch.cat(group), recipe.resolution, mix).split([len(r) for r in group])
-            high_pictures = views.render(torch.cat(group), self.high, mix).split([len(r) for r in group]) if look else low_pictures
+            low_pictures = self._render(views, group, recipe.resolution, mix)
+            high_pictures = self._render(views, group, self.high, mix) if look else low_pictures
             for rows, student_sees, teacher_sees in zip(group, low_pictures, high_pictures, strict=True):
                 partner = mix.partner[rows] if mix else rows
                 weight = mix.weight[rows] if mix else torch.ones(len(rows), device=self.device)
-                batch = {
+                batch: dict[str, Any] = {
                     "rows": rows, "labels": labels[rows], "partner_labels": labels[partner], "mix_weight": weight,
                     "student_sees": student_sees, "teacher_sees": teacher_sees, "answers": [],
                 }  # fmt: skip
@@ -255,6 +255,12 @@ class Run:
                             answer.append((_gather(tables, who, partner, who[rows]), labels[partner], 1 - weight))
                     batch["answers"].append(answer)
                 yield batch
+
+    @staticmethod
+    def _render(views: Views, steps: list[Tensor], resolution: int, mix: Mix | None) -> tuple[Tensor, ...]:
+        """The pictures of several steps, rendered at once."""
+        pictures = views.render(torch.cat(steps), resolution, mix).contiguous(memory_format=layout(resolution))
+        return pictures.split([len(rows) for rows in steps])
 
     def _views(self, epoch: int) -> Views:
         return Views(self.data.train.pictures, self.recipe.data.augment, self.recipe.view.seed, epoch)
@@ -279,7 +285,7 @@ class Run:
         network = network or self.student
         network.eval()
         with precision(self.recipe.train.precision, self.device):
-            parts = [network(chunk).float() for chunk in pictures.split(512)]
+            parts = [network(chunk.contiguous(memory_format=layout(chunk.shape[-1]))).float() for chunk in pictures.split(512)]
         return torch.cat(parts) if parts else torch.zeros(0, len(self.data.classes), device=self.device)
 
     def test(self) -> dict[str, float]:

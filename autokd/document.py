@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 MAX_BYTES = 1_000_000
 PLAIN = {"null", "bool", "int", "float", "str", "seq", "map"}
+LOGGED = re.compile(r"(?:runs:/|mlflow:)([0-9a-zA-Z_-]{1,64})(?:/recipe\.yaml)?")  # a recipe that MLflow holds, by its run
 Keys = tuple[str | int, ...]
 
 
@@ -109,7 +111,11 @@ def _short(value: Any) -> str:
 
 
 def read(path: str | Path) -> Document:
-    """Read a YAML mapping from a file. Raises :class:`DocumentError`."""
+    """Read a YAML mapping from a file, or from an MLflow run (``runs:/ID``). Raises :class:`DocumentError`."""
+    if run := LOGGED.fullmatch(str(path)):
+        from autokd.export import logged
+
+        return logged(str(path), run[1])
     path = Path(path)
     file = str(path)
     try:

@@ -97,7 +97,7 @@ class View:
         grid.add_row("epochs", f"{spent} of about {self._planned()}")
         asked = self.counts["tables made"] + self.counts["tables read"]
         if asked:
-            grid.add_row("teacher tables", f"{self.counts['tables read'] / asked:.0%} from the cache, {self.counts['networks trained']} networks trained")
+            grid.add_row("teacher tables", f"{self.counts['tables read'] / asked:.0%} from the cache, networks trained: {self.counts['networks trained']}")
         return grid
 
     def _planned(self) -> int:

@@ -82,7 +82,7 @@ def run(study: Study, *, options: dict[str, Any], address: str | None = None, gp
             bridge.reported(result["report"])
 
     resources = {"gpu": gpus, "cpu": 0} if gpus else {"cpu": 1}
-    with ray_session(study.jobs, address, gpus) as scratch, interruptible(bridge):
+    with ray_session(study.jobs, address, gpus, study.book.path / "scratch") as scratch, interruptible(bridge):
         tuner = Tuner(
             tune.with_resources(worker.Worker, resources),
             tune_config=TuneConfig(
@@ -187,12 +187,20 @@ def interruptible(bridge: Bridge) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ray_session(jobs: int, address: str | None, gpus: float) -> Iterator[Path]:
-    """A Ray of our own, or a place in the cluster at ``address``; a scratch folder that is gone afterwards."""
+def ray_session(jobs: int, address: str | None, gpus: float, note: Path) -> Iterator[Path]:
+    """A Ray of our own, or a place in the cluster at ``address``; a scratch folder that is gone afterwards.
+
+    ``note`` names the folder while it exists, so that the next driver removes what a killed one left.
+    """
     import ray
 
     os.umask(0o077)
+    if note.exists():
+        left = Path(note.read_text())
+        if left.name.startswith("akd-") and left.parent == Path(tempfile.gettempdir()):
+            shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix="akd-"))  # short: Ray's sockets lie below it, and a socket's name has at most 107 bytes
+    note.write_text(str(scratch))
     started = not ray.is_initialized()
     try:
         if started:
@@ -208,6 +216,7 @@ def ray_session(jobs: int, address: str | None, gpus: float) -> Iterator[Path]:
         if started:
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+        note.unlink(missing_ok=True)
 
 
 assert sys.version_info >= (3, 11)

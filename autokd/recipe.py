@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from autokd import axes, sources, zoo
+from autokd import __version__, axes, sources, zoo
 from autokd.axes import Fraction, NonNegative, Positive
 from autokd.document import Document, DocumentError, UserError, canonical, nearest, put, read, value_of
 
 FORMAT = 1  # raised when an old recipe would no longer mean what it meant
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # format n → what makes n + 1 of it, where that can be done
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
 
 
 class Block(BaseModel):
     model_config = axes.STRICT
 
 
+class ResizedCrop(Block):
+    """Random-resized-crop: a random box, made as large as each network's resolution. Off while ``scale`` is left out."""
+
+    scale: Annotated[list[float] | None, Field(min_length=2, max_length=2, description="the box's share of the area: lowest, highest")] = None
+    ratio: Annotated[list[float], Field(min_length=2, max_length=2, description="the box's width / height: lowest, highest")] = [0.75, 1.3333]
+
+
 class Augment(Block):
     crop_padding: Annotated[int, Field(ge=0, le=64, description="zero padding in pixels before a random crop of the old size")] = 0
     flip: Annotated[bool, Field(description="mirror left-right with probability 1/2")] = False
+    random_resized_crop: ResizedCrop = ResizedCrop()
+
+
+class Storage(Block):
+    """How pictures are kept on disk. Larger ones are made smaller once, when they are packed; none is made larger."""
+
+    short_side: Annotated[int | None, Field(ge=4, le=4096, description="pixels; left out: 1.15 times data/resolution, but at least 64")] = None
 
 
 class Data(Block):
@@ -39,6 +58,14 @@ class Data(Block):
     limit: Annotated[int | None, Field(ge=1, description="use only so many training pictures, stratified")] = None
     labelled: Annotated[int | None, Field(ge=1, description="only so many training pictures keep their label, stratified")] = None
     label_noise: Annotated[float, Field(ge=0, lt=1, description="fraction of training labels replaced by another class")] = 0.0
+    group_by: Annotated[str | None, Field(description="a regular expression; files whose paths match alike stay together in a split")] = None
+    store: Storage = Storage()
+    on_error: Annotated[Literal["stop", "skip"], Field(description="what to do about a file that is no picture")] = "stop"
+
+    @property
+    def short_side(self) -> int:
+        """Pixels to which larger pictures are made smaller when they are packed."""
+        return self.store.short_side or max(64, math.ceil(self.resolution * 1.15))
 
 
 class View(Block):
@@ -135,8 +162,11 @@ class Recipe(Block):
     def dead(self) -> list[str]:
         """Path prefixes that nothing in this recipe reads: varying them would only repeat a trial."""
         out = []
-        if not self.needs_teacher:
-            out.append("teacher")
+        teaching, settings = self.methods[0]
+        if not self.needs_teacher:  # a scratch teacher still has the teacher's network and resolution
+            scratch = teaching.flags.get("scratch")
+            alive = {"input"} | ({"model"} if not settings.get("scratch") else set()) if scratch else set()
+            out += [f"teacher/{key}" for key in Teacher.model_fields if key not in alive] if alive else ["teacher"]
         if not self.needs_ladder:
             out += ["ladder", "ladder_train"]
         elif not self.ladder:
@@ -220,7 +250,9 @@ def fingerprint(data: Any) -> str:
 
 def check(data: Mapping[str, Any]) -> tuple[Recipe | None, list[Finding]]:
     """Check a plain mapping against every rule. Returns the recipe, or None and *all* findings."""
-    data = {k: v for k, v in data.items() if k not in NOTES}
+    data, refused = migrated({k: v for k, v in data.items() if k not in NOTES})
+    if refused:
+        return None, [refused]
     findings: list[Finding] = []
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -239,6 +271,21 @@ def check(data: Mapping[str, Any]) -> tuple[Recipe | None, list[Finding]]:
         if not findings:
             return recipe, []
     return None, findings
+
+
+def migrated(data: dict[str, Any]) -> tuple[dict[str, Any], Finding | None]:
+    """The same choices in this version's format, or why they cannot be read."""
+    version = data.get("version", FORMAT)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        return data, Finding("version", "must be the number of a recipe format", version, f"this AutoKD writes {FORMAT}")
+    if version > FORMAT:
+        return data, Finding("version", f"a newer format than AutoKD {__version__} reads, which is {FORMAT}", version, "update autokd to run it")
+    while version < FORMAT:
+        if version not in MIGRATIONS:
+            return data, Finding("version", f"no longer read: in format {version} the same words meant another run", version, "use the AutoKD that wrote it")
+        data = MIGRATIONS[version](data)
+        version += 1
+    return data | {"version": FORMAT}, None
 
 
 def _block(model: type[Block], value: Any, path: str, findings: list[Finding]) -> Any:
@@ -261,7 +308,7 @@ def _validate(model: type[BaseModel], value: Any, path: str) -> tuple[BaseModel 
                     owner = owner.model_fields[key].annotation
                 found.append(Finding(where, "unknown key", hint=nearest(loc[-1], owner.model_fields)))
             else:
-                rule = err["msg"].replace("Input should be", "must be").replace("valid dictionary or instance of", "mapping like")
+                rule = err["msg"].removeprefix("Value error, ").replace("Input should be", "must be").replace("valid dictionary or instance of", "mapping like")
                 shown = err["input"] if not isinstance(err["input"], BaseModel) else None
                 found.append(Finding(where, rule, shown))
         return None, found
@@ -348,8 +395,16 @@ def _names(r: Recipe) -> list[Finding]:
 
 
 def _source(r: Recipe) -> list[Finding]:
-    rule = sources.problem(r.data.name)
-    return [Finding("data/name", *rule)] if rule else []
+    if rule := sources.problem(r.data.name):
+        return [Finding("data/name", *rule)]
+    if r.data.group_by is not None:
+        try:
+            re.compile(r.data.group_by)
+        except re.error as e:
+            return [Finding("data/group_by", f"is not a regular expression: {e}", r.data.group_by)]
+        if not sources.has_files(r.data.name):
+            return [Finding("data/group_by", f"groups by path, but the pictures of {r.data.name} are not files", r.data.group_by)]
+    return []
 
 
 def _resolution(r: Recipe) -> list[Finding]:
@@ -366,10 +421,19 @@ def _meaning(r: Recipe) -> list[Finding]:
 
 
 def _amounts(r: Recipe) -> list[Finding]:
-    d = r.data
+    d, found = r.data, []
     if d.labelled is not None and d.limit is not None and d.labelled > d.limit:
-        return [Finding("data/labelled", f"must not exceed data/limit, which is {d.limit}", d.labelled)]
-    return []
+        found.append(Finding("data/labelled", f"must not exceed data/limit, which is {d.limit}", d.labelled))
+    if d.short_side < d.resolution:
+        found.append(Finding("data/store/short_side", f"must not be below data/resolution, which is {d.resolution}", d.short_side))
+    crop = d.augment.random_resized_crop
+    if crop.scale and not 0 < crop.scale[0] <= crop.scale[1] <= 1:
+        found.append(Finding("data/augment/random_resized_crop/scale", "must be [lowest, highest] with 0 < lowest <= highest <= 1", crop.scale))
+    if not 0 < crop.ratio[0] <= crop.ratio[1]:
+        found.append(Finding("data/augment/random_resized_crop/ratio", "must be [lowest, highest] with 0 < lowest <= highest", crop.ratio))
+    if crop.scale and d.augment.crop_padding:
+        found.append(Finding("data/augment/crop_padding", "must be 0 beside random_resized_crop: each is a way to crop", d.augment.crop_padding))
+    return found
 
 
 RULES = [_source, _names, _resolution, _meaning, _amounts]
@@ -390,7 +454,40 @@ def load(path: str | Path, sets: tuple[str, ...] = ()) -> Recipe:
     if {"vary", "base"} & set(doc.data):
         raise UserError(f"{path} is a search space, not a recipe: run it with `autokd search --space {path}`")
     override(doc, sets)
-    return parse(doc.data, doc)
+    return placed(parse(doc.data, doc), doc, sets)
+
+
+def files(r: Recipe) -> dict[str, str]:
+    """Recipe path → file or folder that it names outside the recipe: a teacher's weights, a folder of pictures."""
+    out = {}
+    if "/" in r.teacher.weights or r.teacher.weights.endswith(WEIGHT_FILES):
+        out["teacher/weights"] = r.teacher.weights
+    if r.data.name.startswith("folder:"):
+        out["data/name"] = r.data.name.removeprefix("folder:")
+    return out
+
+
+def placed(r: Recipe, doc: Document, sets: tuple[str, ...] = ()) -> Recipe:
+    """The recipe with the whole path of a teacher's file: in the document it is relative to it, in ``--set`` to the user.
+
+    A recipe that came from elsewhere (it has a provenance and is not one of this user's own studies) may only name files in its
+    own folder. Raises :class:`DocumentError` for others.
+    """
+    folder = Path(doc.file).resolve().parent
+    own = folder.is_relative_to(Path(os.environ.get("AUTOKD_RUNS") or "mlruns").resolve() / "studies")
+    given = {item.partition("=")[0] for item in sets}
+    problems, changes = [], {}
+    for path, name in files(r).items():
+        typed = any(path == g or path.startswith(f"{g}/") for g in given)
+        whole = Path(os.path.abspath((Path.cwd() if typed else folder) / Path(name).expanduser()))
+        if not typed and not own and "provenance" in doc.data and not whole.resolve().is_relative_to(folder):
+            rule = "lies outside the folder of a recipe that came from elsewhere"
+            problems.append(doc.problem(path, rule, name, f"if you trust it, name it yourself: --set {path}=…"))
+        if path == "teacher/weights":
+            changes[path] = str(whole)
+    if problems:
+        raise DocumentError(problems)
+    return r.with_(changes) if changes else r
 
 
 def override(doc: Document, sets: tuple[str, ...]) -> None:

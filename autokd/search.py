@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autokd import __version__, export, ledger, progress, tracking, verdict
+from autokd import __version__, asha, export, ledger, progress, tracking, verdict
 from autokd import space as spaces
+from autokd.cache import default_cache
 from autokd.document import UserError, write_atomically
 from autokd.ledger import Ledger
 from autokd.space import Space
 from autokd.study import Study
-from autokd.teachers import default_cache
 
 
 def gpus() -> int:
@@ -41,6 +41,8 @@ class Outcome:
     winner: verdict.Result | None
     recipe: Path | None
     metric: str
+    rungs: list[tuple[int, float | None, int]] = field(default_factory=list)  # how well each rung foretold the end: epoch, rank correlation, n
+    front: list[int] = field(default_factory=list)  # with several objectives: the trials on the Pareto front
     warnings: list[str] = field(default_factory=list)
 
 
@@ -150,7 +152,9 @@ def close(study: Study) -> Outcome:
                 write_atomically(folder / "recipes" / f"{name}.yaml", export.recipe_text(folder.name, table, result, metric))
     if not table.closed:
         study.book.append("closed", durable=True, recipe=str(path) if path else None, recipe_text=text, results=[r.to_dict() for r in found])
-    return Outcome(folder.name, folder, table, found, winner, path, metric)
+    rungs = asha.correlations(table.trials.values(), metric, study.search.asha)
+    front = [t.number for t in study.front()] if len(study.objectives) > 1 else []
+    return Outcome(folder.name, folder, table, found, winner, path, metric, rungs, front)
 
 
 def elapsed(table: ledger.Table) -> float:

@@ -26,6 +26,14 @@ def as_text(outcome: Outcome) -> str:
         if result.test_mean is not None:
             lines.append(f"  test, read once: {metric.replace('val/', '')} {result.test_mean:.4f}")
             lines += [f"    against {d.control + ':':15} {verdict.figure(d, metric)}: {d.verdict}" for d in result.test_differences]
+    for rung, r, n in outcome.rungs:
+        known = f"{r:.2f}" if r is not None else "not known"
+        warning = "; it foretells little: raise asha/grace_epochs" if r is not None and r < 0.4 else ""
+        lines += ["", f"rank correlation of epoch {rung} with the end: {known} ({n} trials that ran on whatever their rank){warning}"]
+    if outcome.front:
+        lines += ["", "Pareto front: trials " + ", ".join(map(str, outcome.front))]
+    if table.stopping:
+        lines += ["", f"The search stopped early: {table.stopping}."]
     if outcome.winner is not None:
         lines += ["", verdict.sentence(outcome.winner, metric), f"The 95 % interval is {verdict.LEFT_OUT}."]
     if len(table.tests) > 1:
@@ -48,6 +56,9 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "results": [r.to_dict() for r in outcome.results],
         "winner": outcome.winner.to_dict() if outcome.winner else None,
         "tests_read": len(outcome.table.tests),
+        "rungs": outcome.rungs,
+        "front": outcome.front,
+        "stopped": outcome.table.stopping,
         "warnings": outcome.warnings,
     }
 

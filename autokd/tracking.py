@@ -33,12 +33,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
 from autokd import __version__, ledger
-from autokd.document import UserError, canonical, dump, flatten, flow
+from autokd.document import UserError, canonical, dump, flatten, flow, write_atomically
 from autokd.ledger import ENDED, Event, Table, Trial
+from autokd.space import Search
 
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "GIT_PYTHON_REFRESH": "quiet",
@@ -88,6 +91,7 @@ class Known:
     """What the store holds of one run."""
 
     run_id: str
+    artifacts: str  # where its files lie
     status: str = "RUNNING"
     state: str = ""
     sent: tuple[int, int] | None = None  # attempt and epoch of the last report; None: not even the parameters are there
@@ -148,8 +152,8 @@ class Tracker:
             for run in page:
                 tags, info = run.data.tags, run.info
                 sent = tuple(map(int, tags["autokd.sent"].split(":"))) if "autokd.sent" in tags else None
-                known = Known(info.run_id, info.status, tags.get("autokd.state", ""), sent, "autokd.data" in tags, tags.get("autokd.closed", ""))  # type: ignore[arg-type]
-                known.deleted = info.lifecycle_stage != "active"
+                known = Known(info.run_id, info.artifact_uri, info.status, tags.get("autokd.state", ""), sent)  # type: ignore[arg-type]
+                known.data, known.closed, known.deleted = "autokd.data" in tags, tags.get("autokd.closed", ""), info.lifecycle_stage != "active"
                 if "autokd.trial" in tags:
                     found.append((known.deleted, info.start_time, info.run_id, tags["autokd.trial"], known))
             token = page.token
@@ -180,8 +184,8 @@ class Tracker:
         else:
             self.table.apply(e)
         if e["event"] == "created":
-            objective = e["frozen"]["space"].get("search", {}).get("objective") or {"maximize": "val/accuracy"}
-            self.metric, self.sign = (objective["minimize"], -1) if "minimize" in objective else (objective.get("maximize", ""), 1)
+            first = Search.model_validate(e["frozen"]["space"].get("search") or {}).objectives[0]
+            self.metric, self.sign = first.metric, first.sign
         elif e["event"] == "test":
             self.tests.append(e)
         elif "trial" in e and e["event"] != "suggested":
@@ -225,7 +229,7 @@ class Tracker:
         if revision := c.get("commit") or commit(c.get("version", "")):
             tags["mlflow.source.git.commit"] = revision
         run = self.client.create_run(self.experiment, start_time=_ms(c["t"]), tags=_clean(tags), run_name=self.study)
-        known = self.runs["search"] = Known(run.info.run_id)
+        known = self.runs["search"] = Known(run.info.run_id, run.info.artifact_uri)
         return known
 
     def _create_child(self, trial: Trial) -> Known:
@@ -236,7 +240,7 @@ class Tracker:
         }  # fmt: skip
         name = f"{trial.number:03d} {trial.name or trial.role}"
         run = self.client.create_run(self.experiment, start_time=_ms(trial.started), tags=_clean(tags), run_name=_shorten(name))
-        known = self.runs[str(trial.number)] = Known(run.info.run_id)
+        known = self.runs[str(trial.number)] = Known(run.info.run_id, run.info.artifact_uri)
         return known
 
     def _confirms(self, trial: Trial) -> list[int]:
@@ -256,7 +260,7 @@ class Tracker:
         batch, ended = Batch(), state in ENDED
         if known.sent is None:
             batch.params = flatten({k: v for k, v in trial.recipe.items() if k != "version"})
-            self.client.log_text(known.run_id, dump(trial.recipe), "recipe.yaml")
+            self._file(known, "recipe.yaml", dump(trial.recipe))
         for e in self.reports.pop(trial.number, []):
             batch.metrics += [(name, value, e["t"], e["epoch"]) for name, value in e["metrics"].items()]
             known.sent = (e["attempt"], e["epoch"])
@@ -332,6 +336,16 @@ class Tracker:
         for call in calls:
             self.client.log_batch(known.run_id, **call)
 
+    def _file(self, known: Known, name: str, text: str) -> None:
+        """An artifact. Into a local folder it is written as MLflow would, without asking the store where that is."""
+        raw = text.encode("utf-8", "replace")
+        if known.artifacts.startswith("file:"):
+            write_atomically(Path(url2pathname(urlparse(known.artifacts).path)) / name, raw)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / name).write_bytes(raw)
+            self.client.log_artifact(known.run_id, str(Path(scratch) / name))
+
     # ------------------------------------------------------------ the parent
 
     def _parent(self, known: Known) -> None:
@@ -340,8 +354,8 @@ class Tracker:
             space, created = table.created["frozen"]["space"], table.created
             params = {f"search/{k}": v for k, v in flatten(space.get("search", {})).items()}
             params |= {"search/trials": created.get("trials"), "search/seed": created.get("seed"), "search/jobs": created.get("jobs")}
-            self.client.log_text(known.run_id, dump(space), "space.yaml")
-            self.client.log_text(known.run_id, dump(created["frozen"]["base"]), "base.yaml")
+            self._file(known, "space.yaml", dump(space))
+            self._file(known, "base.yaml", dump(created["frozen"]["base"]))
             self._send(known, Batch(params, tags={"autokd.sent": "0:0"}))
             known.sent = (0, 0)
         state = "complete" if closed else "interrupted" if self.stopped else "running"
@@ -358,10 +372,10 @@ class Tracker:
 
         batch, results = Batch(), closed.get("results") or []
         if closed.get("recipe_text"):
-            self.client.log_text(known.run_id, closed["recipe_text"], "recipe.yaml")
+            self._file(known, "recipe.yaml", closed["recipe_text"])
         try:
             page = report.page(self.folder)
-            self.client.log_text(known.run_id, page.html, "report.html")
+            self._file(known, "report.html", page.html)
             batch.tags["mlflow.note.content"] = page.answer
         except (ArithmeticError, LookupError, TypeError, ValueError) as e:
             log.warning("report of study %s: %s: %s", self.study, type(e).__name__, e)

@@ -75,13 +75,14 @@ class Worker(tune.Trainable):
         return out
 
     def _finish(self, run: Any, own: Path) -> dict[str, Any]:
-        from autokd import models
+        from autokd import export, models
 
         run.save_student(self.folder / own / "student.safetensors")
         (self.folder / own / "checkpoint.pt").unlink(missing_ok=True)
         counts = {k: v - self.before[k] for k, v in run.store.counts.items()}
         measured = models.measure(run.student, run.data.channels, run.recipe.resolution)
         facts: dict[str, Any] = {"student/params": measured["params"], "student/flops": measured["flops"], "seconds": round(time.monotonic() - self.began, 3)}
+        facts |= {"student/latency_ms": latency(run), "hardware": export.hardware(self.options["device"])}
         facts |= {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1), "host": os.uname().nodename, "pid": os.getpid()}
         facts |= {"data": run.data.fingerprint, "teachers": {m.name: m.hash[:16] for m in run.members}, "device": self.options["device"]}
         return {"student": models.weights_hash(run.student), "facts": facts | counts}
@@ -101,6 +102,14 @@ class Worker(tune.Trainable):
 
     def cleanup(self) -> None:
         self.run = None
+
+
+def latency(run: Any) -> float:
+    """Milliseconds for one picture on this hardware, under the recipe's threads: the median over about a fifth of a second."""
+    from autokd import models
+
+    about = run.student, run.data.channels, run.recipe.resolution, 1, run.device
+    return round(models.latency(*about, repeats=int(min(max(200 / models.latency(*about, repeats=1), 2), 50))), 4)
 
 
 @functools.cache

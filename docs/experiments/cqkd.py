@@ -13,7 +13,8 @@ import os
 import statistics
 
 from autokd import distill, recipe, verdict
-from autokd.teachers import Store, default_cache
+from autokd.cache import default_cache
+from autokd.teachers import Store
 
 METRICS = {"accuracy": 1, "entropy": 1, "ece": -1}
 

@@ -13,7 +13,8 @@ import statistics
 from pathlib import Path
 
 from autokd import axes, distill, recipe, verdict
-from autokd.teachers import Store, default_cache
+from autokd.cache import default_cache
+from autokd.teachers import Store
 
 
 def accuracies(made: recipe.Recipe, seeds: int, store: Store) -> list[float] | str:
