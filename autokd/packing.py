@@ -184,7 +184,7 @@ def _chunk(pictures: Sequence[Any], root: Path | None, short_side: int) -> Chunk
         kept.append(True)
     sizes = [(p.shape[0], p.shape[1]) for p in made]
     joined = b"".join([p.tobytes() for p in made])
-    if made and len(set(sizes)) == 1 and made[0].size <= 1 << 14:
+    if made and len(set(sizes)) == 1 and made[0].size <= 1 << 12:
         moments = sums(np.frombuffer(joined, np.uint8).reshape(len(made), *made[0].shape))
     else:
         moments = np.concatenate([sums(p[None]) for p in made]) if made else np.zeros((0, 2, 0))

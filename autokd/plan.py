@@ -38,7 +38,7 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     length = base.train.epochs
     rungs = asha.rungs(search.asha, length)
     starts = len(space.starting_points())
-    stretches = [b - a for a, b in zip(rungs, [*rungs[1:], length], strict=True)]
+    stretches = [b - a for a, b in zip(rungs, [*rungs, length][1:], strict=True)]
     expected = rungs[0] + sum(s / search.asha.reduction ** (i + 1) for i, s in enumerate(stretches)) if rungs else length
     exempt = starts + ((wanted - starts) / search.asha.exempt if search.asha.exempt and rungs else 0)
     search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)

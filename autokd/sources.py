@@ -308,7 +308,7 @@ def _either(name: str, data_dir: Path, make: Callable[..., Any]) -> Any:
         with contextlib.redirect_stdout(sys.stderr):
             return make(download=True)
     except (RuntimeError, OSError) as e:  # URLError is an OSError
-        reason = getattr(e, "reason", None) or e
+        reason = " ".join(str(getattr(e, "reason", None) or e).split())
         raise UserError(
             f"data/name: {name} is not in {data_dir}, and downloading it failed: {reason}; where there is no network, bring torchvision's "
             "files for it, and name their folder by --data-dir or AUTOKD_DATA"

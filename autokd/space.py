@@ -195,12 +195,12 @@ class Space:
     forbid: list[dict[str, Any]] = field(default_factory=list)
     baselines: list[dict[str, Any]] | None = None
     title: str = ""
-    document: dict[str, Any] = field(default_factory=dict)  # as read, so that a study can freeze it
-    base_document: dict[str, Any] = field(default_factory=dict)
+    document: dict[str, Any] = field(default_factory=dict)  # as read
 
     @property
     def frozen(self) -> dict[str, Any]:
-        return {"space": self.document, "base": self.base_document}
+        """What a study keeps, so that it goes on with the space it began with."""
+        return {"space": self.document, "base": self.base.to_dict()}
 
     def point(self, choose: Choose) -> Point:
         """Fill every free place; ``choose`` is asked for a leaf's value, or a branch's label, in document order."""
@@ -643,6 +643,8 @@ def build(doc: Document, base_doc: Document) -> Space:
         if key not in KEYS:
             problems.append(doc.problem(key, "unknown key", hint=nearest(key, KEYS)))
     made, findings = recipes.check(base_doc.data)
+    if made is not None and base_doc.file.endswith((".yaml", ".yml")):
+        made = recipes.placed(made, base_doc)  # workers run elsewhere: a teacher's file needs its whole path
     problems += [base_doc.problem(f.path, f.rule, f.value, f.hint) for f in findings]
     search = _search(doc, problems)
     reader = _Reader(doc, made.to_dict() if made else _merged(base_doc.data))
@@ -660,7 +662,7 @@ def build(doc: Document, base_doc: Document) -> Space:
         problems += _check_paths(space, doc)
     if problems:
         raise DocumentError(problems)
-    space.document, space.base_document = doc.data, base_doc.data
+    space.document = doc.data
     return space
 
 
