@@ -81,12 +81,12 @@ def pack(spec: Spec, *, data_dir: str | Path | None = None, large: bool | None =
     """
     from autokd.cache import default_cache
 
-    where = folder(data_dir)
+    where, name = folder(data_dir), spec.name
     large = os.environ.get("AUTOKD_LARGE") == "1" if large is None else large
-    name = spec.name
     if name.startswith(sources.FOLDER):
         named = data_dir or os.environ.get("AUTOKD_DATA")
         name = sources.FOLDER + str(sources.resolve(name, where if named else None))
+        where = Path()  # of no account from here on
     return _pack(name, spec.short_side, spec.on_error == "skip", where, default_cache() / "data", large)
 
 

@@ -403,7 +403,7 @@ def _hash(file: Path, start: int, end: int | None = None) -> str:
     digest = hashlib.sha256()
     with open(file, "rb") as f:
         f.seek(start)
-        while block := f.read(min(1 << 24, (end - f.tell()) if end is not None else 1 << 24)):
+        while block := f.read(min(1 << 20, (end - f.tell()) if end is not None else 1 << 20)):
             digest.update(block)
     return digest.hexdigest()
 

@@ -137,7 +137,8 @@ class Tracker:
         found = self.client.get_experiment_by_name(self.study)
         if found is None:
             artifacts = (self.root.absolute() / "artifacts" / self.study).as_uri() if local else None
-            return self.client.create_experiment(self.study, artifact_location=artifacts)
+            tags = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes it for a chat application's
+            return self.client.create_experiment(self.study, artifact_location=artifacts, tags=tags)
         if found.lifecycle_stage != "active":
             raise UserError(f"MLflow's experiment {self.study!r} was deleted; restore it there, or remove it for good")
         return found.experiment_id

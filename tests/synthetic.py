@@ -40,18 +40,19 @@ class Story:
 
     def __init__(
         self, folder: Path, *, epochs: int = 27, seed: int = 0, title: str = "", name: str = "", broken: bool = True, finals: int = 5,
-        prune: bool = True,
+        prune: bool = True, per: bool = True, word: str = "",
     ):  # fmt: skip
-        self.draw = random.Random(seed)
+        self.draw, self.word, self.per = random.Random(seed), word, per
+        title, name = title or word, name or word
         self.epochs, self.name, self.finals, self.broken, self.prune = epochs, name, finals, broken, prune
         search = {"trials": 40, "objective": {"maximize": "val/accuracy"}, "asha": {"grace_epochs": 9, "reduction": 3}}
-        search["finalists"] = {"top": 1, "per": "student/resolution", "seeds": finals}
+        search["finalists"] = {"top": 1, "seeds": finals} | ({"per": "student/resolution"} if per else {})
         space: dict[str, Any] = {"search": search, "vary": VARY} | ({"title": title} if title else {})
         base = BASE | {"train": BASE["train"] | {"epochs": epochs}}  # type: ignore[operator]
         frozen = {"space": space, "base": base}
         self.space = spaces.thaw(frozen)
         self.book = Ledger(folder).open()
-        self.now, self.reasons = START, ["out of memory: host; use a smaller batch or network", "the loss was not finite in epoch 3"]
+        self.now, self.reasons = START, [word] if word else ["out of memory: host; use a smaller batch or network", "the loss was not finite in epoch 3"]
         self.add("created", name=folder.name, seed=seed, jobs=2, trials=40, frozen=frozen, version="0.1.0", versions={"autokd": "0.1.0", "torch": "2.15.0"})
 
     def add(self, event: str, seconds: float = 0.02, **fields: Any) -> None:
@@ -63,10 +64,12 @@ class Story:
         for number in range(trials):
             chosen = self.space.point(self._choose)
             recipe = parse(chosen.data).to_dict()
-            name = self.name or "base" if number == 0 else ""
+            name = (self.name or "base") if number == 0 else ""
+            if self.word:  # where a user's own text may stand
+                recipe["teacher"]["weights"] = chosen.varied["teacher/weights"] = chosen.params["teacher/weights"] = f"{number % 3} {self.word}"
             self.add(
                 "suggested", trial=number, role="baseline" if name else "trial", name=name, recipe=recipe, params=chosen.params, varied=chosen.varied,
-                branch=chosen.branch, exempt=bool(name) or number % 4 == 0, group=recipe["student"]["resolution"],
+                branch=chosen.branch, exempt=bool(name) or number % 4 == 0, group=self._group(recipe),
             )  # fmt: skip
             lucky, unlucky = number % 4 == 0 or not self.prune, self.broken and number % 12 == 7
             self.add("started", trial=number, attempt=1, epoch=0)
@@ -93,7 +96,7 @@ class Story:
         for t in [t for t in table.trials.values() if t.state == "paused"]:
             self.add("pruned", trial=t.number, rung=9, attempt=1)
         groups, planned = [], []  # type: list[dict], list[dict]
-        for group in sorted({t.group for t in table.trials.values()}):
+        for group in sorted({t.group for t in table.trials.values()}, key=str):
             able = [t for t in table.trials.values() if t.group == group and t.state == "complete"]
             if not able:
                 continue
@@ -125,6 +128,9 @@ class Story:
         best = verdict.overall(found, 1)
         text = export.recipe_text(self.book.path.name, table, best, "val/accuracy") if best else ""
         self.add("closed", recipe="recipe.yaml" if best else None, recipe_text=text, results=[r.to_dict() for r in found])
+
+    def _group(self, recipe: dict[str, Any]) -> Any:
+        return f"{recipe['student']['resolution']} {self.word}".strip() if self.word else recipe["student"]["resolution"] if self.per else None
 
     def _choose(self, node: Any) -> Any:
         if isinstance(node, spaces.OneOf):

@@ -149,19 +149,23 @@ def test_groups_stay_together(tmp_path: Path) -> None:
 
 
 def test_a_class_too_small_to_split_is_told_with_what_would_work(tmp_path: Path) -> None:
-    root = tree(tmp_path / "few", {"many": 40, "rare": 3})
+    root = tree(tmp_path / "few", {"many": 40, "rare": 5})
     with pytest.raises(UserError) as e:
-        data.load(spec(root))
+        data.load(spec(root, validation=0.1, test=0.1))
     text = str(e.value)
-    assert "class 'rare' has 3 pictures" in text and "each part needs one" in text
+    assert "class 'rare' has 5 pictures" in text and "each part needs one" in text
     share = float(text.split("of at least ")[1].split(",")[0])
     data.load(spec(root, test=share, validation=share))
     enough = int(text.split("or at least ")[1].split(" pictures")[0])
-    data.load(spec(tree(tmp_path / "enough", {"many": 40, "rare": enough})))
+    data.load(spec(tree(tmp_path / "enough", {"many": 40, "rare": enough}), validation=0.1, test=0.1))
     with pytest.raises(UserError, match="class 'rare' has 1 picture,.*leaving the class out"):
         data.load(spec(tree(tmp_path / "one", {"many": 40, "rare": 1})))
-    with pytest.raises(UserError, match="data/limit: 3 pictures leave class 'rare'.*at least 13 would work"):
-        data.load(spec(tree(tmp_path / "limit", {"many": 40, "also": 40, "rare": 10}), limit=3, test=0.1, validation=0.1))
+    rare = tree(tmp_path / "limit", {"many": 40, "also": 40, "rare": 10})
+    with pytest.raises(UserError, match="data/limit: 3 pictures leave class 'rare'.*at least 10 would work"):
+        data.load(spec(rare, limit=3, test=0.1, validation=0.1))
+    assert len(data.load(spec(rare, limit=10, test=0.1, validation=0.1)).train) == 10
+    with pytest.raises(UserError, match="data/labelled: 3 pictures leave class 'rare'"):
+        data.load(spec(rare, labelled=3, test=0.1, validation=0.1))
     with pytest.raises(UserError, match="data/limit: 2000 is outside"):
         data.load(Spec(name="digits", limit=2000))
 
@@ -618,8 +622,6 @@ def test_torchvisions_sets_are_read_from_its_own_files(name: str, tmp_path: Path
     shutil.rmtree(root)
     monkeypatch.setattr(sources, "contents", lambda *a: pytest.fail("a packed set needs its files no more"))
     assert data.pack(own).fingerprint == pack.fingerprint
-    small = monkeypatch.undo()
-    assert small is None
 
 
 def test_a_torchvision_set_without_files_or_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -895,8 +897,8 @@ def test_fashion_mnist_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     raw.mkdir(parents=True)
     for file in (shared("FashionMNIST") / "raw").glob("*.gz"):
         shutil.copy(file, raw)
-    run, last = trained({"name": "fashion-mnist", "limit": 600}, 28, 2, monkeypatch, tmp_path)
-    assert run.data.summary["test"] == 10_000 and run.data.summary["validation"] == 12_000 and run.data.channels == 1
+    run, last = trained({"name": "fashion-mnist", "limit": 1500, "validation": 0.05}, 28, 2, monkeypatch, tmp_path)
+    assert run.data.summary["test"] == 10_000 and run.data.summary["validation"] == 3000 and run.data.channels == 1
     with gzip.open(raw / "t10k-images-idx3-ubyte.gz") as f:
         assert np.array_equal(run.data.read_test().pictures.numpy().reshape(-1), np.frombuffer(f.read()[16:], np.uint8))
     assert run.data.classes[0] == "T-shirt/top" and last["val/accuracy"] > 0.3

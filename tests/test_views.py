@@ -34,7 +34,8 @@ def ragged(n: int = 30, channels: int = 3, short: int = 20, device: str = "cpu",
     flat = []
     for h, w in sizes:
         y, x = np.mgrid[:h, :w]
-        flat.append(np.stack([127 + 120 * np.sin(g.uniform(0.2, 0.9) * x + g.uniform(0.2, 0.9) * y + c) for c in range(channels)], 2).astype(np.uint8).reshape(-1))
+        waves = [127 + 120 * np.sin(g.uniform(0.2, 0.9) * x + g.uniform(0.2, 0.9) * y + c) for c in range(channels)]
+        flat.append(np.stack(waves, 2).astype(np.uint8).reshape(-1))
     starts = np.concatenate([[0], np.cumsum([f.size for f in flat])[:-1]])
     whole = np.concatenate(flat)
     return Pictures(whole if device == "cpu" else torch.from_numpy(whole).to(device), starts, sizes, channels, device)
