@@ -255,7 +255,7 @@ def strand(lines: Iterable[tuple[Sequence[Any], Sequence[Any], str]]) -> dict[st
     for x, y, text in lines:
         xs += [*x, None]
         ys += [*y, None]
-        texts += [text] * len(x) + [None]  # type: ignore[list-item]
+        texts += [text] * len(x) + [None]
     return {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "hovertext": texts, "hoverinfo": "text", "connectgaps": False}
 
 

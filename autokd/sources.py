@@ -120,12 +120,16 @@ class Contents(NamedTuple):
 
 
 def resolve(name: str, data_dir: Path | None) -> Path:
-    """The absolute path that ``folder:PATH`` means: from the current folder, else from ``data_dir``. Raises :class:`UserError`."""
+    """The absolute path that ``folder:PATH`` means: from the current folder, else from ``data_dir``. Raises :class:`UserError`.
+
+    In a search's worker the current folder is the one where the search was started; Ray has moved the process elsewhere.
+    """
     given = Path(name.removeprefix(FOLDER)).expanduser()
-    tried = [(base / given).absolute() for base in (Path.cwd(), data_dir) if base is not None]
+    here = Path(os.environ.get("TUNE_ORIG_WORKING_DIR") or Path.cwd())
+    tried = [Path(os.path.normpath(base / given)) for base in (here, data_dir) if base is not None]
     for path in dict.fromkeys(tried):
         if path.is_dir():
-            return Path(os.path.normpath(path))
+            return path
         if path.exists():
             raise UserError(f"data/name: {path} is a file; folder: takes a folder with one folder of pictures for each class")
     hint = nearest(given.name, [p.name for p in tried[0].parent.iterdir() if p.is_dir()]) if tried[0].parent.is_dir() else ""

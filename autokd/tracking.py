@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -391,8 +392,11 @@ class Tracker:
         if results:
             winner = max(results, key=lambda r: self.sign * r["mean"])
             self._winner(winner, batch, closed["t"])
-            if self._model(winner):
-                batch.tags["autokd.model"] = f"autokd-{self.study}"
+            try:
+                if self._model(winner):
+                    batch.tags["autokd.model"] = f"autokd-{self.study}"
+            except (ImportError, LookupError, TypeError, ValueError) as e:  # the file's fault; a store's is tried again
+                log.warning("model of study %s: %s: %s", self.study, type(e).__name__, e)
         batch.tags["autokd.closed"] = str(_ms(closed["t"]))
         return batch
 
@@ -448,8 +452,9 @@ class Tracker:
             if e.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         if all(v.tags.get("autokd.student") != tags["autokd.student"] for v in self.client.search_model_versions(f"name = '{name}'")):
-            where = f"models:/{model.model_id}"
-            self.client.create_model_version(name, where, model.source_run_id, tags=tags, await_creation_for=0, model_id=model.model_id)
+            self.client.create_model_version(
+                name, model.artifact_location, model.source_run_id, tags=tags, await_creation_for=0, model_id=model.model_id
+            )  # fmt: skip
 
 
 LOADER = '''"""Loads the student beside this file for MLflow: pictures in, logits out. Needs autokd; the weights are safetensors."""
@@ -487,6 +492,7 @@ def _load_pyfunc(path):
 
 def save_model(path: Path, weights: Path, run_id: str, model_id: str) -> None:
     """An MLflow model in folder ``path``: the weights, a loader in plain Python, signature and input example; nothing pickled."""
+    warnings.filterwarnings("ignore", ".*Any type hint is inferred", UserWarning)  # of MLflow about itself, when it is imported
     import numpy as np
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature

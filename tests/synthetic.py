@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
 
 from autokd import space as spaces
 from autokd import verdict
@@ -165,6 +169,11 @@ class Story:
         bins = [(i + 0.5) / 15 for i in range(15)]
         sure = 0.06 if alone else 0.02
         facts["reliability"] = {"confidence": bins, "accuracy": [max(0.0, b - sure * (i > 3)) for i, b in enumerate(bins)], "count": [0, 0, 2, *range(4, 16)]}
+        if t.role == "finalist":
+            about = {"model": "cnn-2x8", "resolution": resolution, "channels": 1, "classes": [str(i) for i in range(10)]}
+            path = self.book.path / "trials" / str(number) / str(attempt) / "student.safetensors"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(save({"nothing": np.zeros(1, np.float32)}, metadata={"autokd": json.dumps(about)}))
         self.add("finished", trial=number, attempt=attempt, student=f"{number:064x}", facts=facts)
 
 

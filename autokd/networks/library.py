@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
-import torchvision  # type: ignore[import-untyped]
+import torchvision
 from torch import Tensor, nn
 
 from autokd.networks.backbone import Featured, Output
