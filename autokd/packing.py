@@ -7,7 +7,7 @@ sizes, labels, sums, paths. Pictures are made smaller, never larger. Where all a
 augmentation sees its central square.
 
 The manifest is written last, and names the file with its checksums: what is half-written, damaged or of another version of the folder is
-not used but made again. Memory stays flat: pictures are decoded in threads, a few hundred at a time, and appended.
+not used but made again. Memory stays flat: pictures are decoded side by side, a few hundred at a time, and appended.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ import itertools
 import json
 import math
 import mmap
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +45,8 @@ from autokd.sources import Contents
 FORMAT = 1  # raised when the same pictures would be packed to other bytes
 LARGE = 20e9  # bytes above which a pack is made only when asked for
 MAX_ASPECT = 32  # a longer side of more than so many times the shorter is no picture but a mistake
-CHUNK = 32  # pictures that a thread decodes at a time
+CHUNK = 32  # pictures that are decoded at a time
+FORK_FROM = 2000  # files from which processes are worth their start
 ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where a file may say how it is to be turned
 ALIGN = 64
 
@@ -127,9 +130,9 @@ class Chunk(NamedTuple):
     clipped: int
 
 
-def decode(path: str, short_side: int) -> tuple[np.ndarray, bool]:
-    """A file as ``[h, w, 3]`` uint8, and whether it was clipped: what Pillow's ``convert("RGB")`` makes of its first frame, turned as
-    EXIF says, and made smaller. Raises whatever Pillow does."""
+def decode(path: str, short_side: int) -> tuple[Image.Image, bool]:
+    """A file as an RGB picture, and whether it was clipped: what Pillow's ``convert("RGB")`` makes of its first frame, turned as EXIF
+    says, and made smaller. Raises whatever Pillow does."""
     with Image.open(path) as image:
         width, height = image.size
         if max(width, height) > MAX_ASPECT * min(width, height):
@@ -143,7 +146,7 @@ def decode(path: str, short_side: int) -> tuple[np.ndarray, bool]:
             turned = ImageOps.exif_transpose(image)
         clipped = turned.mode.startswith("I") and turned.getextrema()[1] > 255  # type: ignore[operator]
         rgb = turned if turned.mode == "RGB" else turned.convert("RGB")
-        return np.asarray(smaller(rgb, short_side)), clipped
+        return smaller(rgb, short_side), clipped
 
 
 def smaller(image: Image.Image, short_side: int) -> Image.Image:
@@ -163,17 +166,19 @@ def sums(pixels: np.ndarray) -> np.ndarray:
 
 def _chunk(pictures: Sequence[Any], root: Path | None, short_side: int) -> Chunk:
     """Decode paths below ``root``, or take arrays ``[h, w, C]``."""
-    made: list[np.ndarray] = []
-    broken, kept, clipped = [], [], 0
+    pixels, sizes, kept = [], [], []
+    broken, clipped = [], 0
+    channels = 3 if root is not None else pictures[0].shape[2]
     for picture in pictures:
         if root is None:
-            made.append(_smaller_array(picture, short_side))
+            small = _smaller_array(picture, short_side)
+            pixels.append(small.tobytes())
+            sizes.append((small.shape[0], small.shape[1]))
         else:
             path = f"{root}/{picture}"
             try:
-                pixels, clips = decode(path, short_side)
-                made.append(pixels)
-                clipped += clips
+                image, clips = decode(path, short_side)
+                pixels.append(image.tobytes())
             except MemoryError:
                 raise
             except Exception as e:  # Pillow answers a broken file with nearly any error
@@ -181,13 +186,15 @@ def _chunk(pictures: Sequence[Any], root: Path | None, short_side: int) -> Chunk
                 broken.append(Broken(path, "it is no picture that Pillow knows" if "cannot identify" in reason else reason))
                 kept.append(False)
                 continue
+            sizes.append((image.height, image.width))
+            clipped += clips
         kept.append(True)
-    sizes = [(p.shape[0], p.shape[1]) for p in made]
-    joined = b"".join([p.tobytes() for p in made])
-    if made and len(set(sizes)) == 1 and made[0].size <= 1 << 12:
-        moments = sums(np.frombuffer(joined, np.uint8).reshape(len(made), *made[0].shape))
+    joined = b"".join(pixels)
+    if len(set(sizes)) == 1 and len(pixels[0]) <= 1 << 12:
+        moments = sums(np.frombuffer(joined, np.uint8).reshape(len(sizes), *sizes[0], channels))
     else:
-        moments = np.concatenate([sums(p[None]) for p in made]) if made else np.zeros((0, 2, 0))
+        arrays = (np.frombuffer(p, np.uint8).reshape(1, *size, channels) for p, size in zip(pixels, sizes, strict=True))
+        moments = np.concatenate([np.zeros((0, 2, channels)), *map(sums, arrays)])
     return Chunk(joined, sizes, moments, kept, broken, clipped)
 
 
@@ -297,24 +304,37 @@ def unreadable(path: str, reason: str) -> str:
 
 
 def _decoded(pictures: Any, root: Path | None, short_side: int) -> Iterator[Chunk]:
-    """The pictures of one part in their order, decoded in threads a bounded way ahead."""
-    threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+    """The pictures of one part in their order, decoded a bounded way ahead."""
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
     chunks = (pictures[i : i + CHUNK] for i in range(0, len(pictures), CHUNK))
-    if threads == 1 or root is None:
+    if workers == 1 or root is None:
         for chunk in chunks:
             yield _chunk(chunk, root, short_side)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with _pool(workers, len(pictures)) as pool:
         # The range comes first: zip would take a chunk and drop it.
-        ahead = deque(pool.submit(_chunk, chunk, root, short_side) for _, chunk in zip(range(2 * threads), chunks, strict=False))
+        ahead = deque(pool.submit(_chunk, chunk, root, short_side) for _, chunk in zip(range(2 * workers), chunks, strict=False))
         try:
             while ahead:
                 done = ahead.popleft().result()
                 for chunk in itertools.islice(chunks, 1):
                     ahead.append(pool.submit(_chunk, chunk, root, short_side))
                 yield done
+        except BrokenExecutor:
+            raise UserError(f"{root}: a process that decodes pictures was killed; is there enough memory for {workers} of them?") from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _pool(workers: int, files: int) -> Executor:
+    """Processes for many files, since small pictures cost more Python than decoding; threads for few, and where a fork is not safe."""
+    if files < FORK_FROM or not sys.platform.startswith("linux") or "ray" in sys.modules or multiprocessing.current_process().daemon:
+        return ThreadPoolExecutor(workers)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _deaf)
+
+
+def _deaf() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
 
 
 def _paths(contents: Contents, kept: np.ndarray) -> np.ndarray:

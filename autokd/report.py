@@ -43,9 +43,10 @@ SIGNS = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}
 
 @dataclass(frozen=True)
 class Page:
-    """The file, and its first line as plain text."""
+    """The file, and its first line as plain text: our own words alone, and with the recipe, where users' words may stand."""
 
     html: str
+    headline: str
     answer: str
 
 
@@ -77,7 +78,7 @@ def page(folder: Path) -> Page:
     first = f"{headline} {choice}".strip()
     body = f'<header><h1>{esc(headline)} <span class="choice">{esc(choice)}</span></h1>{notes}{facts(view)}</header>'
     body += "".join(f"<section><h2>{esc(title)}</h2>{content}</section>" for title, content in sections if content)
-    return Page(document(view.title, body + provenance(view)), first)
+    return Page(document(view.title, body + provenance(view)), headline, first)
 
 
 @dataclass

@@ -281,6 +281,7 @@ class Tracker:
             self._status(known, state, trial.ended if ended else self.now)
         if ended:  # all that is needed of it from here on
             trial.recipe, trial.params, trial.varied = {k: trial.recipe[k] for k in ("data", "seed") if k in trial.recipe}, {}, {}
+            trial.facts, trial.metrics = {}, {trial.epochs: {}}
         return ended and known.data
 
     @staticmethod
@@ -289,10 +290,10 @@ class Tracker:
         batch.tags |= {"autokd.state": state, "autokd.rung": max(trial.rungs, default=""), "autokd.epochs": trial.epochs}
         batch.tags |= {"autokd.student": trial.student, "autokd.reason": trial.reason}
         for name, value in trial.facts.items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and name not in {"pid"}:
+            if isinstance(value, int | float) and not isinstance(value, bool) and name != "pid":
                 batch.metrics.append((name if "/" in name else f"run/{name}", value, trial.ended, trial.epochs))
-            elif len(text := value if isinstance(value, str) else flow(value)) <= 1000:
-                batch.tags[f"autokd.{name}"] = text
+            elif name != "reliability":
+                batch.tags[f"autokd.{name}"] = value if isinstance(value, str) else flow(value)
 
     def _dataset(self, trial: Trial, known: Known, batch: Batch) -> None:
         """The data as MLflow's own kind of input, once its fingerprint is known (a trial that ended early does not say)."""
@@ -378,7 +379,7 @@ class Tracker:
         try:
             page = report.page(self.folder)
             self._file(known, "report.html", page.html)
-            batch.tags["mlflow.note.content"] = page.answer
+            batch.tags["mlflow.note.content"] = f"{page.headline} The rest stands in the artifact report.html."  # a note is markdown: only our own words
         except (ArithmeticError, LookupError, TypeError, ValueError) as e:
             log.warning("report of study %s: %s: %s", self.study, type(e).__name__, e)
         seen = set()

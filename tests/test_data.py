@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 import struct
+import sys
 import tarfile
 import threading
 import tracemalloc
@@ -472,6 +473,24 @@ def test_two_processes_pack_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
     [t.start() for t in threads], [t.join() for t in threads]
     assert len(set(found)) == 1 and len(found) == 4 and len(made) == 1
+
+
+def test_many_files_are_decoded_by_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "pets", {"cat": 90, "dog": 70}, (20, 30))
+    threads = packed(root)
+    for module in [name for name in sys.modules if name == "ray"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(packing, "FORK_FROM", 1)
+    assert isinstance(packing._pool(2, 160), packing.ProcessPoolExecutor) == sys.platform.startswith("linux")
+    shutil.rmtree(tmp_path / "cache")
+    assert packed(root).fingerprint == threads.fingerprint and packed(root).paths() == threads.paths()
+    (root / "dog" / "069.png").write_text("x")
+    with pytest.raises(UserError, match="dog/069.png: cannot be read"):
+        packed(root)
+    monkeypatch.setattr(packing, "decode", lambda *a: os._exit(9))
+    with pytest.raises(UserError, match="a process that decodes pictures was killed"):
+        packed(root)
+    assert not list((tmp_path / "cache" / "data").glob(".*.part"))
 
 
 def test_memory_stays_flat_while_packing(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def events(where: Path) -> int:
 def strike(process: subprocess.Popen[str], whom: str) -> None:
     """SIGKILL to the driver, to one worker, or to the driver and everything of Ray."""
     family = psutil.Process(process.pid).children(recursive=True)
-    workers = [p for p in family if "ray::" in p.name() or any("ray::" in c for c in p.cmdline())]
+    titles = {p: " ".join(p.cmdline()) for p in family}  # ray::Worker, or ray::ResourceTrainable.train() while it trains
+    workers = [p for p, title in titles.items() if title.startswith("ray::") and "Agent" not in title and "IDLE" not in title]
     if whom == "worker" and workers:
         os.kill(random.choice(workers).pid, signal.SIGKILL)
         return

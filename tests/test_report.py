@@ -190,6 +190,9 @@ def test_parallel_coordinates_have_a_lane_for_what_a_branch_lacks(finished: Path
     below = sum(1 for t in spec["data"] for x, y in zip(t["x"], t["y"], strict=True) if x == beta and y < -0.05)
     shown = [t for t in view.ranked if view.value(t, 9) is not None]
     assert below == sum(1 for t in shown if "distill/temperature/beta" not in t.varied) > 0
+    for t in view.searched:  # too many for one chart: what all have, and a chart for each branch
+        t.varied |= {f"distill/losses/{k}/weight": (t.number * (i + 3)) % 7 for i, k in enumerate("abcdefg")} if "flsw" in t.branch else {}
+    assert report.parallel(view).count("<details>") == 3 == report.parallel(view).count("<figure") - 1
     assert all(-0.05 <= y <= 1.0 for t in spec["data"] for x, y in zip(t["x"], t["y"], strict=True) if x == names.index("kl weight"))
 
 

@@ -35,6 +35,20 @@ def store(root: Path) -> str:
     return f"sqlite:///{root / 'mlflow.db'}"
 
 
+@pytest.fixture
+def ready(tmp_path: Path, empty: Path) -> Path:
+    """A folder whose store has its tables: to lay them out takes MLflow longer than most of these tests."""
+    shutil.copy(empty, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("empty")
+    client(store(root)).search_experiments()
+    return root / "mlflow.db"
+
+
 def client(uri: str) -> Any:
     from mlflow import MlflowClient
 
@@ -119,59 +133,59 @@ def test_writing_again_changes_nothing(written: Path) -> None:
     assert next((written / "artifacts").rglob("report.html")).stat().st_mtime_ns == page
 
 
-def test_piece_by_piece_is_as_at_once(written: Path, tmp_path: Path) -> None:
+def test_piece_by_piece_is_as_at_once(written: Path, ready: Path) -> None:
     """However often it was cut off on the way, at any line, also within one: the store ends with the same content."""
     whole = (written / "studies" / "done" / "events.jsonl").read_bytes()
-    folder = tmp_path / "studies" / "done"
+    folder = ready / "studies" / "done"
     shutil.copytree(written / "studies" / "done" / "trials", folder / "trials")
     for end in (40, len(whole) // 3, len(whole) // 2, len(whole) * 9 // 10, len(whole)):
         (folder / "events.jsonl").write_bytes(whole[:end])
-        tracking.sync(tmp_path, store(tmp_path), ["done"])
+        tracking.sync(ready, store(ready), ["done"])
         if end > 40:
-            assert "RUNNING" not in {r.info.status for r in runs(store(tmp_path), "done").values()}  # nobody is at work
-    ours, theirs = essence(store(tmp_path), "done"), essence(store(written), "done")
+            assert "RUNNING" not in {r.info.status for r in runs(store(ready), "done").values()}  # nobody is at work
+    ours, theirs = essence(store(ready), "done"), essence(store(written), "done")
     assert ours.keys() == theirs.keys()
     for key in ours:
         assert ours[key] == theirs[key], key
 
 
-def test_an_interrupted_study_does_not_look_alive_and_comes_back(tmp_path: Path) -> None:
-    story = Story(tmp_path / "studies" / "s", **SMALL)
+def test_an_interrupted_study_does_not_look_alive_and_comes_back(ready: Path) -> None:
+    story = Story(ready / "studies" / "s", **SMALL)
     story.search(2)
     point = story.space.point(story._choose)
     story.add("suggested", trial=2, role="trial", recipe=point.data)
     story.add("started", trial=2, attempt=1, epoch=0)
     story._epochs(2, 1, 0, 2, 0.8)
-    background = tracking.Background(store(tmp_path), tmp_path, story.book)
+    background = tracking.Background(store(ready), ready, story.book)
     assert background.close() == ""
-    found = runs(store(tmp_path), "s")
+    found = runs(store(ready), "s")
     assert found["search"].info.status == "KILLED" and found["search"].data.tags["autokd.state"] == "interrupted"
     assert found["2"].info.status == "KILLED" and found["1"].info.status == "SCHEDULED" and found["0"].info.status == "FINISHED"
-    background = tracking.Background(store(tmp_path), tmp_path, story.book)  # resumed
+    background = tracking.Background(store(ready), ready, story.book)  # resumed
     story.add("started", trial=2, attempt=2, epoch=0)
     until = time.monotonic() + 30
-    while {(now := runs(store(tmp_path), "s"))[k].info.status for k in ("2", "search")} != {"RUNNING"} and time.monotonic() < until:
+    while {(now := runs(store(ready), "s"))[k].info.status for k in ("2", "search")} != {"RUNNING"} and time.monotonic() < until:
         time.sleep(0.1)
     assert now["2"].info.status == now["search"].info.status == "RUNNING"
     with pytest.MonkeyPatch.context() as patch:  # another process, meanwhile, leaves it alone
         said: list[str] = []
         patch.setattr("builtins.print", lambda text, file=None: said.append(text))
-        tracking.sync(tmp_path, store(tmp_path), ["s"])
-    assert "its search is running" in said[0] and runs(store(tmp_path), "s")["2"].info.status == "RUNNING"
+        tracking.sync(ready, store(ready), ["s"])
+    assert "its search is running" in said[0] and runs(store(ready), "s")["2"].info.status == "RUNNING"
     story._epochs(2, 2, 0, 12, 0.8)
     story._finish(2, 2)
     story.confirm()
     story.close()
     assert background.close() == ""
     story.book.close()
-    found = runs(store(tmp_path), "s")
+    found = runs(store(ready), "s")
     assert found["search"].info.status == "FINISHED" and {r.info.status for r in found.values()} <= {"FINISHED", "KILLED"}
-    steps = [p.step for p in client(store(tmp_path)).get_metric_history(found["2"].info.run_id, "val/accuracy")]
+    steps = [p.step for p in client(store(ready)).get_metric_history(found["2"].info.run_id, "val/accuracy")]
     assert sorted(set(steps)) == list(range(1, 13)) and found["2"].data.tags["autokd.sent"] == "2:12"
 
 
-def test_what_is_too_long_is_shortened_and_whole_in_the_recipe(tmp_path: Path) -> None:
-    story = Story(tmp_path / "studies" / "s", **SMALL)
+def test_what_is_too_long_is_shortened_and_whole_in_the_recipe(ready: Path) -> None:
+    story = Story(ready / "studies" / "s", **SMALL)
     for number, end in enumerate("ab"):
         recipe = story.space.point(story._choose).data
         recipe["teacher"]["weights"] = "w" * 7000 + end
@@ -179,26 +193,26 @@ def test_what_is_too_long_is_shortened_and_whole_in_the_recipe(tmp_path: Path) -
         story.add("started", trial=number, attempt=1, epoch=0)
         story._epochs(number, 1, 0, 1, 0.8)
     story.book.close()
-    tracking.sync(tmp_path, store(tmp_path), ["s"])
-    found = runs(store(tmp_path), "s")
+    tracking.sync(ready, store(ready), ["s"])
+    found = runs(store(ready), "s")
     values = [found[k].data.params["teacher/weights"] for k in "01"]
     assert all(len(v) <= tracking.LONGEST and "sha256:" in v and v.startswith("www") for v in values) and values[0] != values[1]
-    recipe = client(store(tmp_path)).download_artifacts(found["1"].info.run_id, "recipe.yaml", str(tmp_path))
+    recipe = client(store(ready)).download_artifacts(found["1"].info.run_id, "recipe.yaml", str(ready))
     assert parse(Path(recipe).read_text(encoding="utf-8")).data["teacher"]["weights"] == "w" * 7000 + "b"
 
 
-def test_hostile_text_arrives_as_text(tmp_path: Path) -> None:
-    study(tmp_path / "studies" / "h", 8, epochs=4, finals=1, word=HOSTILE)
-    tracking.sync(tmp_path, store(tmp_path), ["h"])
-    before = content(tmp_path)
-    tracking.sync(tmp_path, store(tmp_path), ["h"])
-    assert content(tmp_path) == before
-    found = runs(store(tmp_path), "h")
+def test_hostile_text_arrives_as_text(ready: Path) -> None:
+    study(ready / "studies" / "h", 8, epochs=4, finals=1, word=HOSTILE)
+    tracking.sync(ready, store(ready), ["h"])
+    before = content(ready)
+    tracking.sync(ready, store(ready), ["h"])
+    assert content(ready) == before
+    found = runs(store(ready), "h")
     assert found["search"].data.tags["autokd.title"].startswith(WORD) and found["0"].data.tags["autokd.preset"].startswith(WORD)
     assert WORD in found["1"].data.params["teacher/weights"] and WORD[:20] in found["7"].data.tags["autokd.reason"]
 
 
-def test_the_winner_is_a_model_without_pickle(tmp_path: Path) -> None:
+def test_the_winner_is_a_model_without_pickle(ready: Path) -> None:
     import mlflow
     import numpy as np
     import safetensors.torch
@@ -206,7 +220,7 @@ def test_the_winner_is_a_model_without_pickle(tmp_path: Path) -> None:
 
     from autokd import models
 
-    folder = study(tmp_path / "studies" / "m", 5, broken=False, **SMALL)
+    folder = study(ready / "studies" / "m", 5, broken=False, **SMALL)
     closed = ledger.read(folder)[1].closed
     assert closed is not None
     best = closed["results"][0]["best_trial"]
@@ -214,11 +228,11 @@ def test_the_winner_is_a_model_without_pickle(tmp_path: Path) -> None:
     about = {"model": "cnn-2x8", "resolution": 6, "channels": 1, "classes": ["a", WORD, "c"]}
     path = folder / "trials" / str(best) / "1" / "student.safetensors"
     path.write_bytes(safetensors.torch.save(models.state(network), metadata={"autokd": json.dumps(about)}))
-    uri = store(tmp_path)
-    tracking.sync(tmp_path, uri, ["m"])
-    before = content(tmp_path)
-    tracking.sync(tmp_path, uri, ["m"])
-    assert content(tmp_path) == before
+    uri = store(ready)
+    tracking.sync(ready, uri, ["m"])
+    before = content(ready)
+    tracking.sync(ready, uri, ["m"])
+    assert content(ready) == before
     (version,) = client(uri).search_model_versions("name = 'autokd-m'")
     run = runs(uri, "m")[str(best)]
     logged = client(uri).get_logged_model(run.outputs.model_outputs[0].model_id)
@@ -251,7 +265,6 @@ def free_port() -> int:
 @contextlib.contextmanager
 def server(folder: Path, port: int) -> Iterator[subprocess.Popen]:
     """A real MLflow server over SQLite on loopback; it is killed, as by a crash."""
-    folder.mkdir(exist_ok=True)
     where = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "artifacts")]
     command = [sys.executable, "-m", "mlflow", "server", *where, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     own = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -271,8 +284,10 @@ def server(folder: Path, port: int) -> Iterator[subprocess.Popen]:
         process.wait(10)
 
 
-def test_a_server_that_dies_and_comes_back(written: Path, tmp_path: Path) -> None:
+def test_a_server_that_dies_and_comes_back(written: Path, empty: Path, tmp_path: Path) -> None:
     """The search goes on at once, the thread catches up by itself, what is left `sync` completes; the same content as at once."""
+    (tmp_path / "server").mkdir()
+    shutil.copy(empty, tmp_path / "server" / "server.db")
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
     story = Story(tmp_path / "studies" / "done", **SMALL)
@@ -287,7 +302,7 @@ def test_a_server_that_dies_and_comes_back(written: Path, tmp_path: Path) -> Non
     story.confirm()
     story.close()
     assert time.monotonic() - began < 5  # nobody waited for a dead server
-    assert background.close(20.0) != "", "it cannot have written this"
+    assert background.close(3.0) != "", "it cannot have written this"
     story.book.close()
     with pytest.raises(tracking.UserError, match="MLflow at http"):
         tracking.sync(tmp_path, uri, ["done"])
@@ -306,17 +321,26 @@ def test_a_server_that_dies_and_comes_back(written: Path, tmp_path: Path) -> Non
         assert ours[key] == theirs[key], key
 
 
-def test_a_dead_server_neither_blocks_nor_fails(tmp_path: Path) -> None:
-    story = Story(tmp_path / "studies" / "s", **SMALL)
-    background = tracking.Background(f"http://127.0.0.1:{free_port()}", tmp_path, story.book)
-    story.search(3)
-    trouble = background.close()
-    assert trouble and not background.thread.is_alive()
-    story.confirm()
-    story.close()
+@pytest.mark.parametrize("kind", ["dead", "silent"])
+def test_a_server_that_does_not_answer_neither_blocks_nor_fails(ready: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    story = Story(ready / "studies" / "s", **SMALL)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind == "silent":
+            listener.listen()
+        background = tracking.Background(f"http://127.0.0.1:{listener.getsockname()[1]}", ready, story.book)
+        story.search(3)
+        story.confirm()
+        story.close()
+        began = time.monotonic()
+        assert background.close(0.5) == "still writing" or kind == "dead"
+        assert time.monotonic() - began < 5
+        background.thread.join(60)
+        assert background.trouble and not background.thread.is_alive()
     story.book.close()
-    tracking.sync(tmp_path, store(tmp_path), ["s"])
-    assert runs(store(tmp_path), "s")["search"].info.status == "FINISHED"
+    tracking.sync(ready, store(ready), ["s"])
+    assert runs(store(ready), "s")["search"].info.status == "FINISHED"
 
 
 @contextlib.contextmanager
