@@ -68,20 +68,19 @@ class Student:
         """``[C, r, r]`` float32 in [0, 1]. Raises whatever a decoder raises for what is not a picture."""
         import numpy as np
         import torch
-        from PIL import Image
 
         from autokd import packing
         from autokd.views import resize
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of doubtful metadata and of size; what is beyond Pillow's limit is an error
-            pixels, _ = packing.decode(str(file), self.short_side)
-        side = min(pixels.shape[:2])
-        top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-        square = pixels[top : top + side, left : left + side]
+            picture, _ = packing.decode(str(file), self.short_side)
         if self.channels == 1:
-            square = np.asarray(Image.fromarray(np.ascontiguousarray(square)).convert("L"))[:, :, None]
-        return resize(torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255, self.resolution)[0]
+            picture = picture.convert("L")
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = np.array(picture.crop((left, top, left + side, top + side))).reshape(side, side, -1)
+        return resize(torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255, self.resolution)[0]
 
 
 def pictures(where: Path) -> list[Path]:

@@ -364,8 +364,9 @@ def ui(root: Path) -> Iterator[tuple[str, str, subprocess.Popen]]:
         group = subprocess.run(["ps", "-eo", "pgid"], capture_output=True, text=True, check=True).stdout.split()
         assert not {str(pid) for pid in own} & set(group), "a child process is left"
     finally:
-        process.kill()
-        process.wait()
+        if process.poll() is None:  # a test failed: it still ends its server
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
 
 
 def test_ui_opens_the_store_says_where_to_look_and_leaves_nothing_behind(written: Path) -> None:
