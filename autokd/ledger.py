@@ -7,7 +7,7 @@ Events (``t``: seconds since 1970):
 | created | name, seed, jobs, frozen (space and base), versions |
 | suggested | trial, role, name, recipe, params, varied, branch, exempt, group, seed |
 | started | trial, attempt, epoch (how many are done already) |
-| epoch | trial, attempt, epoch (how many are done now), metrics, checkpoint (a file in the study's folder, or nothing) |
+| epoch | trial, attempt, epoch (how many are done now), metrics, checkpoint (a file in the study's folder, or nothing), seconds |
 | paused, promoted, pruned | trial, rung (epochs) |
 | finished | trial, attempt, student (weights' hash), facts |
 | diverged, oom, failed | trial, attempt, reason |

@@ -27,11 +27,24 @@ def ece(probs: Tensor, labels: Tensor, bins: int = 15) -> float:
 
     ``bins`` equal-width bins ``(lo, hi]`` of the largest probability; ``probs`` [N, C], ``labels`` [N].
     """
+    confidence, right, _ = _binned(probs, labels, bins)
+    return ((right - confidence).abs().sum() / len(labels)).item()
+
+
+def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> dict[str, list[float]]:
+    """What a reliability diagram draws: each bin's mean ``confidence`` and ``accuracy`` (0 where it is empty) and its ``count``."""
+    confidence, right, count = _binned(logits.double().softmax(1), labels, bins)
+    some = count.clamp(min=1)
+    columns = {"confidence": confidence / some, "accuracy": right / some, "count": count}
+    return {name: [round(v, 4) for v in column.tolist()] for name, column in columns.items()}
+
+
+def _binned(probs: Tensor, labels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over equal-width bins ``(lo, hi]`` of the largest probability: of it, of right answers, and of pictures; ``[bins]`` each."""
     confidence, guess = probs.max(1)
-    right = (guess == labels).to(probs.dtype)
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=probs.dtype, device=probs.device).index_add_(0, index, right - confidence)
-    return (gap.abs().sum() / len(labels)).item()
+    columns = (confidence, (guess == labels).to(probs.dtype), torch.ones_like(confidence))
+    return tuple(torch.zeros(bins, dtype=probs.dtype, device=probs.device).index_add_(0, index, c) for c in columns)  # type: ignore[return-value]
 
 
 def agreement(logits: Tensor, other: Tensor) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import hashlib
 import itertools
 import json
@@ -30,7 +31,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -304,37 +305,63 @@ def unreadable(path: str, reason: str) -> str:
 
 
 def _decoded(pictures: Any, root: Path | None, short_side: int) -> Iterator[Chunk]:
-    """The pictures of one part in their order, decoded a bounded way ahead."""
+    """The pictures of one part in their order, decoded a bounded way ahead: by processes where there are many files, else by threads."""
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
-    chunks = (pictures[i : i + CHUNK] for i in range(0, len(pictures), CHUNK))
+    chunks = [pictures[i : i + CHUNK] for i in range(0, len(pictures), CHUNK)]
     if workers == 1 or root is None:
-        for chunk in chunks:
-            yield _chunk(chunk, root, short_side)
-        return
-    with _pool(workers, len(pictures)) as pool:
-        # The range comes first: zip would take a chunk and drop it.
-        ahead = deque(pool.submit(_chunk, chunk, root, short_side) for _, chunk in zip(range(2 * workers), chunks, strict=False))
-        try:
-            while ahead:
-                done = ahead.popleft().result()
-                for chunk in itertools.islice(chunks, 1):
-                    ahead.append(pool.submit(_chunk, chunk, root, short_side))
-                yield done
-        except BrokenExecutor:
-            raise UserError(f"{root}: a process that decodes pictures was killed; is there enough memory for {workers} of them?") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from (_chunk(chunk, root, short_side) for chunk in chunks)
+    elif _may_fork(len(pictures)):
+        yield from _by_processes(workers, chunks, root, short_side)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            queue = iter(chunks)
+            ahead = deque(pool.submit(_chunk, chunk, root, short_side) for chunk in itertools.islice(queue, 2 * workers))
+            try:
+                while ahead:
+                    done = ahead.popleft().result()
+                    ahead.extend(pool.submit(_chunk, chunk, root, short_side) for chunk in itertools.islice(queue, 1))
+                    yield done
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
-def _pool(workers: int, files: int) -> Executor:
-    """Processes for many files, since small pictures cost more Python than decoding; threads for few, and where a fork is not safe."""
-    if files < FORK_FROM or not sys.platform.startswith("linux") or "ray" in sys.modules or multiprocessing.current_process().daemon:
-        return ThreadPoolExecutor(workers)
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _deaf)
+def _may_fork(files: int) -> bool:
+    """Whether processes are worth their start (small pictures cost more Python than decoding), and safe: Ray's threads hold locks."""
+    return files >= FORK_FROM and sys.platform.startswith("linux") and "ray" not in sys.modules and not multiprocessing.current_process().daemon
 
 
-def _deaf() -> None:
+def _by_processes(workers: int, chunks: Sequence[Any], root: Path, short_side: int) -> Iterator[Chunk]:
+    """Process w decodes chunks w, w + workers, …; a full pipe makes it wait."""
+    fork = multiprocessing.get_context("fork")
+    pipes, processes = [], []
+    gc.freeze()  # or the first collection in each child would copy all of the parent's memory
+    try:
+        for w in range(workers):
+            here, there = fork.Pipe(duplex=False)
+            process = fork.Process(target=_serve, args=(there, chunks[w::workers], root, short_side), daemon=True)
+            process.start()
+            there.close()
+            pipes.append(here)
+            processes.append(process)
+        for i in range(len(chunks)):
+            try:
+                done = pipes[i % workers].recv()
+            except EOFError:
+                raise UserError(f"{root}: a process that decodes pictures was killed; is there enough memory for {workers} of them?") from None
+            yield done
+    finally:
+        gc.unfreeze()
+        for process, pipe in zip(processes, pipes, strict=True):
+            process.terminate()
+            process.join()
+            pipe.close()
+
+
+def _serve(pipe: Any, chunks: Sequence[Any], root: Path, short_side: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    with contextlib.suppress(BrokenPipeError):
+        for chunk in chunks:
+            pipe.send(_chunk(chunk, root, short_side))
 
 
 def _paths(contents: Contents, kept: np.ndarray) -> np.ndarray:

@@ -134,7 +134,7 @@ class Bridge:
             if outcome == "tested":
                 self.study.tested(r["results"])
                 return False
-            if "metrics" in r and not self.study.report(number, attempt, r["epoch"], r["metrics"], r.get("checkpoint")):
+            if "metrics" in r and not self.study.report(number, attempt, r["epoch"], r["metrics"], r.get("checkpoint"), r.get("seconds")):
                 return False
             if outcome == "running":
                 return True

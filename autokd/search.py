@@ -72,7 +72,7 @@ def start(space: Space, *, name: str, seed: int = 0, jobs: int | None = None, tr
     jobs = jobs or default_jobs()
     book.append(
         "created", durable=True, name=name, seed=seed, jobs=jobs, trials=trials or space.search.trials, frozen=space.frozen,
-        version=__version__, versions=export.versions(),
+        version=__version__, versions=export.versions(), commit=export.commit(),
     )  # fmt: skip
     return _go(book, space, **how)
 

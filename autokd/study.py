@@ -198,12 +198,14 @@ class Study:
 
     # ------------------------------------------------------------ what the workers say
 
-    def report(self, number: int, attempt: int, epoch: int, metrics: dict[str, float], checkpoint: str | None = None) -> bool:
+    def report(
+        self, number: int, attempt: int, epoch: int, metrics: dict[str, float], checkpoint: str | None = None, seconds: float | None = None
+    ) -> bool:
         """An epoch is done. Returns whether the trial goes on."""
         trial = self.trials[number]
         if attempt != trial.attempt:
             return False  # a worker of a driver that is gone
-        self.book.append("epoch", trial=number, attempt=attempt, epoch=epoch, metrics=metrics, checkpoint=checkpoint)
+        self.book.append("epoch", trial=number, attempt=attempt, epoch=epoch, metrics=metrics, checkpoint=checkpoint, seconds=seconds)
         return self._judge(trial)
 
     def _judge(self, trial: Trial) -> bool:

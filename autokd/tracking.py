@@ -24,7 +24,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -39,7 +38,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
-from autokd import __version__, ledger
+from autokd import ledger
 from autokd.document import UserError, canonical, dump, flatten, flow, write_atomically
 from autokd.ledger import ENDED, Event, Table, Trial
 from autokd.space import Search
@@ -228,7 +227,7 @@ class Tracker:
         c = self.table.created
         tags = {"autokd.trial": "search", "autokd.role": "search", "autokd.version": c.get("version", ""), "mlflow.source.name": "autokd"}
         tags |= {"mlflow.source.type": "LOCAL", "autokd.title": c["frozen"]["space"].get("title", "")}
-        if revision := c.get("commit") or commit(c.get("version", "")):
+        if revision := c.get("commit"):
             tags["mlflow.source.git.commit"] = revision
         run = self.client.create_run(self.experiment, start_time=_ms(c["t"]), tags=_clean(tags), run_name=self.study)
         known = self.runs["search"] = Known(run.info.run_id, run.info.artifact_uri)
@@ -520,21 +519,6 @@ def save_model(path: Path, weights: Path, run_id: str, model_id: str) -> None:
 
 
 # ---------------------------------------------------------------- small things
-
-
-def commit(version: str) -> str:
-    """The commit of AutoKD's own source, where it runs from a checkout and is the version that the study ran with."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # not merely installed somewhere below another checkout
-        return git("rev-parse", "HEAD") if version == __version__ else ""
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def _ms(seconds: float) -> int:

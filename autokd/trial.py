@@ -75,7 +75,7 @@ class Worker(tune.Trainable):
         return out
 
     def _finish(self, run: Any, own: Path) -> dict[str, Any]:
-        from autokd import export, models
+        from autokd import export, metrics, models
 
         run.save_student(self.folder / own / "student.safetensors")
         (self.folder / own / "checkpoint.pt").unlink(missing_ok=True)
@@ -85,6 +85,8 @@ class Worker(tune.Trainable):
         facts |= {"student/latency_ms": latency(run), "hardware": export.hardware(self.options["device"])}
         facts |= {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1), "host": os.uname().nodename, "pid": os.getpid()}
         facts |= {"data": run.data.fingerprint, "teachers": {m.name: m.hash[:16] for m in run.members}, "device": self.options["device"]}
+        if self.job.role not in {"trial", "baseline"} and len(run.data.validation):  # for the report's reliability diagram
+            facts["reliability"] = metrics.reliability(run.logits(run.validation), run.data.validation.labels)
         return {"student": models.weights_hash(run.student), "facts": facts | counts}
 
     def _test(self) -> dict[str, Any]:
