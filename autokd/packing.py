@@ -30,7 +30,7 @@ import tempfile
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +46,7 @@ from autokd.sources import Contents
 FORMAT = 1  # raised when the same pictures would be packed to other bytes
 LARGE = 20e9  # bytes above which a pack is made only when asked for
 MAX_ASPECT = 32  # a longer side of more than so many times the shorter is no picture but a mistake
-CHUNK = 32  # pictures that are decoded at a time
+CHUNK = 1 << 20  # bytes of pictures that are decoded at a time, 8 to 128 pictures
 FORK_FROM = 2000  # files from which processes are worth their start
 ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where a file may say how it is to be turned
 ALIGN = 64
@@ -123,7 +123,9 @@ class Broken(NamedTuple):
 class Chunk(NamedTuple):
     """Decoded pictures, one after the other; ``kept`` says for each that was asked for whether it is among them."""
 
-    pixels: bytes
+    pixels: bytes  # empty where a process has written them already
+    length: int  # bytes of all pixels
+    digests: bytes  # the pictures' SHA-256, 32 bytes each
     sizes: list[tuple[int, int]]
     sums: np.ndarray  # [n, 2, C]
     kept: list[bool]
@@ -196,7 +198,7 @@ def _chunk(pictures: Sequence[Any], root: Path | None, short_side: int) -> Chunk
     else:
         arrays = (np.frombuffer(p, np.uint8).reshape(1, *size, channels) for p, size in zip(pixels, sizes, strict=True))
         moments = np.concatenate([np.zeros((0, 2, channels)), *map(sums, arrays)])
-    return Chunk(joined, sizes, moments, kept, broken, clipped)
+    return Chunk(joined, len(joined), b"".join([hashlib.sha256(p).digest() for p in pixels]), sizes, moments, kept, broken, clipped)
 
 
 def _smaller_array(pixels: np.ndarray, short_side: int) -> np.ndarray:
@@ -217,13 +219,13 @@ def in_memory(contents: Contents, name: str) -> Pack:
     flat = np.ascontiguousarray(pictures).reshape(-1)
     return Pack(
         name, flat, sizes, labels, sums(pictures), {part: len(p.labels) for part, p in contents.parts.items()},
-        contents.classes, _fingerprint(hashlib.sha256(flat.data), sizes, labels),
+        contents.classes, _fingerprint(b"".join([hashlib.sha256(p.data).digest() for p in flat.reshape(len(labels), -1)]), sizes, labels),
     )  # fmt: skip
 
 
-def _fingerprint(pixels: Any, sizes: np.ndarray, labels: np.ndarray) -> str:
-    """16 hex digits of the pictures' and labels' content. ``pixels``: a SHA-256 over all pictures."""
-    return hashlib.sha256(pixels.digest() + sizes.tobytes() + labels.tobytes()).hexdigest()[:16]
+def _fingerprint(digests: bytes, sizes: np.ndarray, labels: np.ndarray) -> str:
+    """16 hex digits of the content: of the pictures' own SHA-256 in their order, their sizes and labels."""
+    return hashlib.sha256(hashlib.sha256(digests).digest() + sizes.tobytes() + labels.tobytes()).hexdigest()[:16]
 
 
 def write(contents: Contents, manifest: Path, name: str, *, short_side: int, skip: bool = False, large: bool = False, progress: Progress | None = None) -> None:
@@ -237,55 +239,57 @@ def write(contents: Contents, manifest: Path, name: str, *, short_side: int, ski
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f".{stem}-*.part"):  # of a process that was killed: ours alone, for we hold the lock
         old.unlink(missing_ok=True)
-    _predict(contents, folder, short_side, large)
+    each = _predict(contents, folder, short_side, large)
     total = sum(len(part.labels) for part in contents.parts.values())
     sizes, kept = np.zeros((total, 2), np.int32), np.ones(total, bool)
     labels = np.concatenate([np.asarray(part.labels, dtype=np.int64) for part in contents.parts.values()])
     moments: np.ndarray | None = None
     skipped: list[dict[str, str]] = []
     parts = dict.fromkeys(contents.parts, 0)
-    clipped, digest = 0, hashlib.sha256()
+    clipped, end, digests = 0, 0, bytearray()
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{stem}-", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as f, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about odd but readable files
             row = 0
             for part, own in contents.parts.items():
-                for chunk in _decoded(own.pictures, contents.root, short_side):
-                    if chunk.broken and not skip:
-                        raise UserError(unreadable(*chunk.broken[0]))
-                    rows = row + np.flatnonzero(chunk.kept)
-                    if len(rows):
-                        moments = np.zeros((total, *chunk.sums.shape[1:])) if moments is None else moments
-                        sizes[rows], moments[rows] = chunk.sizes, chunk.sums
-                    kept[row : row + len(chunk.kept)] = chunk.kept
-                    row += len(chunk.kept)
-                    parts[part] += len(rows)
-                    clipped += chunk.clipped
-                    skipped += [b._asdict() for b in chunk.broken]
-                    f.write(chunk.pixels)
-                    digest.update(chunk.pixels)
-                    if progress:
-                        progress(row, total)
+                with contextlib.closing(_decoded(own.pictures, contents.root, short_side, each[part], handle, end)) as chunks:
+                    for chunk in chunks:
+                        if chunk.broken and not skip:
+                            raise UserError(unreadable(*chunk.broken[0]))
+                        rows = row + np.flatnonzero(chunk.kept)
+                        if len(rows):
+                            moments = np.zeros((total, *chunk.sums.shape[1:])) if moments is None else moments
+                            sizes[rows], moments[rows] = chunk.sizes, chunk.sums
+                        kept[row : row + len(chunk.kept)] = chunk.kept
+                        row += len(chunk.kept)
+                        parts[part] += len(rows)
+                        clipped += chunk.clipped
+                        skipped += [b._asdict() for b in chunk.broken]
+                        _write_at(handle, chunk.pixels, end)
+                        end += chunk.length
+                        digests += chunk.digests
+                        if progress:
+                            progress(row, total)
             if moments is None:
                 raise UserError(f"{contents.root}: none of its {total:,} files could be read; the first: {skipped[0]['path']}: {skipped[0]['reason']}")
             sizes, labels, moments = sizes[kept], labels[kept], moments[kept]
             missing = set(range(len(contents.classes))) - set(labels[: parts["train"]].tolist())
             if missing:
                 raise UserError(f"{contents.root}: class {contents.classes[min(missing)]!r} has no readable training picture: all were skipped")
-            pixels = f.tell()
+            f.seek(end)
             sections = _append(f, {"sizes": sizes, "labels": labels, "sums": moments, "paths": _paths(contents, kept)})
             f.flush()
             os.fsync(f.fileno())
             size = f.tell()
-        fingerprint = _fingerprint(digest, sizes, labels)
+        fingerprint = _fingerprint(bytes(digests), sizes, labels)
         final = folder / f"{stem}-{fingerprint}.pack"
         os.chmod(temporary, 0o644)
         os.replace(temporary, final)
         facts = {
             "format": FORMAT, "name": name, "short_side": short_side, "listing": contents.listing, "file": final.name, "bytes": size,
-            "pixels": pixels, "channels": moments.shape[2], "parts": parts, "sections": sections, "pixels_sha256": digest.hexdigest(),
-            "index_sha256": _hash(final, pixels), "fingerprint": fingerprint, "classes": contents.classes, "skipped": skipped, "clipped": clipped,
+            "pixels": end, "channels": moments.shape[2], "parts": parts, "sections": sections, "index_sha256": _hash(final, end),
+            "fingerprint": fingerprint, "classes": contents.classes, "skipped": skipped, "clipped": clipped,
             "seconds": round(time.monotonic() - began, 2), "pillow": Image.__version__,
         }  # fmt: skip
         write_atomically(manifest, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
@@ -304,14 +308,18 @@ def unreadable(path: str, reason: str) -> str:
     return f"{path}: cannot be read as a picture: {reason}. Mend or remove it, or leave such files out by data/on_error: skip"
 
 
-def _decoded(pictures: Any, root: Path | None, short_side: int) -> Iterator[Chunk]:
-    """The pictures of one part in their order, decoded a bounded way ahead: by processes where there are many files, else by threads."""
+def _decoded(pictures: Any, root: Path | None, short_side: int, each: float, handle: int, end: int) -> Generator[Chunk]:
+    """The pictures of one part in their order, decoded a bounded way ahead: by processes where there are many files, else by threads.
+
+    ``each``: bytes of a picture, about. Processes write the pixels themselves, to the file ``handle`` from byte ``end`` on.
+    """
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
-    chunks = [pictures[i : i + CHUNK] for i in range(0, len(pictures), CHUNK)]
+    size = int(min(max(CHUNK / max(each, 1), 8), 128))
+    chunks = [pictures[i : i + size] for i in range(0, len(pictures), size)]
     if workers == 1 or root is None:
         yield from (_chunk(chunk, root, short_side) for chunk in chunks)
     elif _may_fork(len(pictures)):
-        yield from _by_processes(workers, chunks, root, short_side)
+        yield from _by_processes(workers, chunks, root, short_side, handle, end)
     else:
         with ThreadPoolExecutor(workers) as pool:
             queue = iter(chunks)
@@ -330,25 +338,31 @@ def _may_fork(files: int) -> bool:
     return files >= FORK_FROM and sys.platform.startswith("linux") and "ray" not in sys.modules and not multiprocessing.current_process().daemon
 
 
-def _by_processes(workers: int, chunks: Sequence[Any], root: Path, short_side: int) -> Iterator[Chunk]:
-    """Process w decodes chunks w, w + workers, …; a full pipe makes it wait."""
+def _by_processes(workers: int, chunks: Sequence[Any], root: Path, short_side: int, handle: int, end: int) -> Iterator[Chunk]:
+    """Process w decodes chunks w, w + workers, …, is told where its pixels begin in the file, and writes them there."""
     fork = multiprocessing.get_context("fork")
     pipes, processes = [], []
     gc.freeze()  # or the first collection in each child would copy all of the parent's memory
     try:
         for w in range(workers):
-            here, there = fork.Pipe(duplex=False)
-            process = fork.Process(target=_serve, args=(there, chunks[w::workers], root, short_side), daemon=True)
+            here, there = fork.Pipe()
+            process = fork.Process(target=_serve, args=(there, chunks[w::workers], root, short_side, handle), daemon=True)
             process.start()
             there.close()
             pipes.append(here)
             processes.append(process)
-        for i in range(len(chunks)):
+        for i in range(len(chunks) + workers):
+            pipe = pipes[i % workers]
             try:
-                done = pipes[i % workers].recv()
+                if i >= workers and isinstance(fault := pipe.recv(), OSError):  # how it went with the chunk before
+                    raise fault
+                if i < len(chunks):
+                    done: Chunk = pipe.recv()
+                    pipe.send(end)
+                    end += done.length
+                    yield done
             except EOFError:
                 raise UserError(f"{root}: a process that decodes pictures was killed; is there enough memory for {workers} of them?") from None
-            yield done
     finally:
         gc.unfreeze()
         for process, pipe in zip(processes, pipes, strict=True):
@@ -357,11 +371,29 @@ def _by_processes(workers: int, chunks: Sequence[Any], root: Path, short_side: i
             pipe.close()
 
 
-def _serve(pipe: Any, chunks: Sequence[Any], root: Path, short_side: int) -> None:
+def _serve(pipe: Any, chunks: Sequence[Any], root: Path, short_side: int, handle: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    with contextlib.suppress(BrokenPipeError):
-        for chunk in chunks:
-            pipe.send(_chunk(chunk, root, short_side))
+    before = b""
+    with contextlib.suppress(BrokenPipeError, EOFError):  # which is gone
+        for i, chunk in enumerate([*chunks, None]):
+            made = _chunk(chunk, root, short_side) if chunk is not None else None
+            if i:  # only now, when the answer has long been there
+                try:
+                    _write_at(handle, before, pipe.recv())
+                    pipe.send(None)
+                except OSError as e:
+                    pipe.send(e)
+            if made:
+                before = made.pixels
+                pipe.send(made._replace(pixels=b""))
+
+
+def _write_at(handle: int, block: bytes, offset: int) -> None:
+    """All of it; ``os.pwrite`` may write less. Raises OSError, as where the disk is full."""
+    view = memoryview(block)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _paths(contents: Contents, kept: np.ndarray) -> np.ndarray:
@@ -382,10 +414,10 @@ def _append(f: Any, arrays: dict[str, np.ndarray]) -> dict[str, list[int]]:
     return places
 
 
-def _predict(contents: Contents, folder: Path, short_side: int, large: bool) -> None:
-    """UserError where the pack would be very large and nobody said so, or larger than the disk. Files: judged by 64 of them."""
-    needed = 0.0
-    for part in contents.parts.values():
+def _predict(contents: Contents, folder: Path, short_side: int, large: bool) -> dict[str, float]:
+    """Bytes of a picture, by part, as 64 files tell. UserError where the pack would be very large and nobody said so, or exceeds the disk."""
+    needed, average = 0.0, {}
+    for name, part in contents.parts.items():
         n = len(part.labels)
         if contents.root is None:
             h, w, c = part.pictures.shape[1:]
@@ -397,6 +429,7 @@ def _predict(contents: Contents, folder: Path, short_side: int, large: bool) -> 
                     w, h = image.size
                     areas.append(3 * w * h * min(1.0, short_side / min(h, w)) ** 2)
             each = sum(areas) / max(1, len(areas))
+        average[name] = each
         needed += n * each
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -409,6 +442,7 @@ def _predict(contents: Contents, folder: Path, short_side: int, large: bool) -> 
             f"{folder}: the pack will take about {needed / 1e9:,.0f} GB there ({free / 1e9:,.0f} GB are free); set AUTOKD_LARGE=1 to go on, "
             "choose a smaller data/store/short_side, or set AUTOKD_CACHE to another disk"
         )
+    return average
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------------------
@@ -446,20 +480,17 @@ def listing(manifest: Path) -> str | None:
         return None
 
 
-def _hash(file: Path, start: int, end: int | None = None) -> str:
-    digest = hashlib.sha256()
+def _hash(file: Path, start: int) -> str:
     with open(file, "rb") as f:
         f.seek(start)
-        while block := f.read(min(1 << 20, (end - f.tell()) if end is not None else 1 << 20)):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def intact(pack: Pack) -> bool:
-    """Whether every byte of a pack on disk is what was written: reads all of it."""
-    assert pack.manifest is not None and pack.file is not None
-    facts = json.loads(pack.manifest.read_text(encoding="utf-8"))
-    return _hash(pack.file, 0, facts["pixels"]) == facts["pixels_sha256"] and _hash(pack.file, facts["pixels"]) == facts["index_sha256"]
+    """Whether every picture, size and label is what was packed: reads all of it."""
+    ends = [*pack.starts.tolist()[1:], pack.flat.size]
+    digests = b"".join([hashlib.sha256(pack.flat[start:end].data).digest() for start, end in zip(pack.starts.tolist(), ends, strict=True)])
+    return _fingerprint(digests, pack.sizes, pack.labels) == pack.fingerprint
 
 
 def obtain(
