@@ -43,7 +43,7 @@ from PIL import Image, ImageOps
 from autokd.document import UserError, write_atomically
 from autokd.sources import Contents
 
-FORMAT = 1  # raised when the same pictures would be packed to other bytes
+FORMAT = 2  # raised when the same pictures would be packed to other bytes
 LARGE = 20e9  # bytes above which a pack is made only when asked for
 MAX_ASPECT = 32  # a longer side of more than so many times the shorter is no picture but a mistake
 CHUNK = 1 << 20  # bytes of pictures that are decoded at a time, 8 to 128 pictures
