@@ -4,7 +4,7 @@
 
 Views: CPU time of one thread for batches of 64 pictures, against torchvision's transforms on decoded PIL pictures and a stack; with and
 without normalisation, which here is the network's.
-Packing: wall time of 5,000 PNGs from a folder to a pack that can be trained on, against one epoch of ImageFolder with ToTensor and a
+Packing: wall time of 5,000 PNGs from a folder to a pack on disk, against one epoch of ImageFolder with ToTensor and a
 DataLoader over them, the best of 0, 1 and 2 workers; rounds alternate, and medians count.
 """
 
@@ -100,7 +100,7 @@ def packing(root: Path, side: int, count: int = 5000, rounds: int = 5) -> None:
         for file in (root / "cache" / "data").glob("*") if not keep else ():
             file.unlink()
         began = time.perf_counter()
-        data.load(spec)
+        data.load(spec) if keep else data.pack(spec)
         return time.perf_counter() - began
 
     def epoch(workers: int) -> float:
