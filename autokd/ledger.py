@@ -5,6 +5,7 @@ Events (``t``: seconds since 1970):
 | event | fields |
 |---|---|
 | created | name, seed, jobs, frozen (space and base), versions |
+| teacher | key (``Recipe.member_keys``), model, state (taught, diverged, oom, failed), given, assistant, resolution, metrics, seconds, facts, reason |
 | suggested | trial, role, name, recipe, params, varied, branch, exempt, group, seed |
 | started | trial, attempt, epoch (how many are done already) |
 | epoch | trial, attempt, epoch (how many are done now), metrics, checkpoint (a file in the study's folder, or nothing), seconds |
@@ -114,6 +115,7 @@ class Table:
     created: Event = field(default_factory=dict)
     trials: dict[int, Trial] = field(default_factory=dict)
     refused: int = 0
+    teachers: dict[str, Event] = field(default_factory=dict)  # by key: teachers and assistants as they were trained or loaded, and measured
     finalists: list[Event] | None = None
     tests: list[Event] = field(default_factory=list)
     test_due: bool = False  # finals are laid out and their winner has not been read on test
@@ -127,6 +129,8 @@ class Table:
         elif kind == "suggested":
             fields = ("role", "recipe", "name", "params", "varied", "branch", "group", "exempt", "parent")
             self.trials[e["trial"]] = Trial(e["trial"], **{k: e[k] for k in fields if k in e}, suggested=e["t"])
+        elif kind == "teacher":
+            self.teachers[e["key"]] = e
         elif kind == "refused":
             self.refused += 1
         elif kind == "stopping":

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
 
-from autokd import asha
-from autokd.ledger import Event, Trial
+from autokd import asha, verdict
+from autokd.ledger import Event
 
 if TYPE_CHECKING:
     from autokd.study import Study
@@ -29,14 +29,15 @@ class View:
         self.quiet, self.live, self.study = quiet, None, None  # type: bool, Live | None, Study | None
         self.began = time.monotonic()
         self.counts: Counter[str] = Counter()
+        self.warned: set[str] = set()
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, markup=False)
 
     def follow(self, study: Study) -> None:
         self.study = study
-        for trial in study.trials.values():
-            self._count(trial)
+        for facts in [t.facts for t in study.trials.values()] + [e.get("facts", {}) for e in study.book.table.teachers.values()]:
+            self._count(facts)
         if self.quiet:
             return
         study.book.listeners.append(self._heard)
@@ -50,15 +51,21 @@ class View:
             self.live.stop()
             self.live = None
 
-    def _count(self, trial: Trial) -> None:
-        self.counts.update({k: v for k, v in trial.facts.items() if k in {"tables made", "tables read", "networks trained", "networks read"}})
+    def _count(self, facts: dict[str, Any]) -> None:
+        self.counts.update({k: v for k, v in facts.items() if k in {"tables made", "tables read", "networks trained", "networks read"}})
 
     def _heard(self, e: Event) -> None:
         assert self.study is not None
         kind = e["event"]
         trial = self.study.trials.get(e.get("trial", -1))
-        if kind == "finished" and trial:
-            self._count(trial)
+        if kind in {"finished", "teacher"}:
+            self._count(e.get("facts", {}))
+        if kind == "teacher":
+            self.say(f"[{self._clock()}] {verdict.taught(e)}")
+        if kind == "finished" and trial and trial.last:
+            for warning in set(verdict.weak_teachers(self.study.book.table)) - self.warned:
+                self.warned.add(warning)
+                self.say(f"[{self._clock()}] warning: {warning}")
         if self.live:
             return
         if trial and kind in {"finished", "diverged", "oom", "failed", "paused"}:
@@ -93,6 +100,8 @@ class View:
             if states[state]:
                 text.append(f"{states[state]} {state}  ", style=COLOURS[state])
         grid.add_row("trials", text)
+        if study.lessons:
+            grid.add_row("teachers", "training or loading " + ", ".join(model for _, model in study.lessons.values()))
         spent = sum(t.epochs for t in trials)
         grid.add_row("epochs", f"{spent} of about {self._planned()}")
         asked = self.counts["tables made"] + self.counts["tables read"]

@@ -119,7 +119,7 @@ class Bridge:
         if not isinstance(job, Job):
             return job
         self.jobs[ray_id] = job
-        if job.trial != TEST:
+        if job.trial >= 0:
             write_recipe(self.folder, self.study.trials[job.trial])
         return worker.config(self.folder, job, self.options)
 
@@ -133,6 +133,10 @@ class Bridge:
         try:
             if outcome == "tested":
                 self.study.tested(r["results"])
+                return False
+            if number < TEST:
+                known = {k: r[k] for k in ("metrics", "resolution", "assistant", "facts", "given", "reason") if k in r}
+                self.study.taught(number, outcome, seconds=r.get("took", r["seconds"]), **known)
                 return False
             if "metrics" in r and not self.study.report(number, attempt, r["epoch"], r["metrics"], r.get("checkpoint"), r.get("seconds")):
                 return False

@@ -227,6 +227,12 @@ class Recipe(Block):
             out.insert(0, parse(common | own))
         return out
 
+    def member_keys(self) -> list[str]:
+        """For each of :meth:`members` 16 hex digits of what decides its answers to whole pictures: its training or weights, and what it sees."""
+        seen = self.resolution if self.teacher.input == "student" else self.data.resolution
+        full = None if self.teacher.weights == "train" else self.teacher.weights
+        return [fingerprint({"recipe": m.essence(), "weights": None if m.needs_teacher else full, "resolution": seen}) for m in self.members()]
+
 
 BLOCKS: dict[str, type[Block]] = {
     "data": Data, "view": View, "teacher": Teacher, "ladder_train": Train, "student": Student, "train": Train,

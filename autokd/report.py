@@ -297,6 +297,7 @@ def answer(view: View) -> tuple[str, str, str]:
         notes.append(f"The search was stopped: {view.table.stopping}.")
     if len(view.table.tests) > 1:
         notes.append(f"Test data was read {len(view.table.tests)} times.")
+    notes += [f"Warning: {warning}." for warning in verdict.weak_teachers(view.table)]
     notes.append(f"The 95 % intervals are {verdict.LEFT_OUT}.")
     return headline, choice, "<ul class=notes>" + "".join(f"<li>{esc(n)}</li>" for n in notes) + "</ul>"
 
@@ -327,6 +328,8 @@ def facts(view: View) -> str:
         tiles.append((number(view.best.mean), f"{view.metric}, ± {number(view.best.sd)} (sd) over {len(view.best.seeds)} fresh seeds"))
         if view.best.test_mean is not None:
             tiles.append((number(view.best.test_mean), f"{view.metric.replace('val/', 'test/')}, read {_times(len(view.table.tests))}"))
+    full = [e for e in view.table.teachers.values() if not e.get("assistant") and "val/accuracy" in e.get("metrics", {})]
+    tiles += [(number(e["metrics"]["val/accuracy"]), f"val/accuracy of the teacher {e['model']} at {e['resolution']} px") for e in full[:2]]
     tiles.append((str(len(view.searched)), "trials: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))))
     tiles.append((f"{sum(1 for e in view.events if e['event'] == 'epoch'):,}".replace(",", "\u202f"), "epochs trained, finals included"))
     tiles.append((duration(last - first), f"from first to last event, {view.table.created.get('jobs', '?')} at a time"))
@@ -903,18 +906,18 @@ def time_spent(view: View) -> str:
         return ""
     s, jobs = spent(view), view.table.created.get("jobs") or 1
     wall = view.events[-1]["t"] - view.events[0]["t"]
-    teachers = sum(t.facts.get("teacher_seconds", 0.0) for t in view.trials)
+    teachers = sum(e["seconds"] for e in view.table.teachers.values())
     rows = [("students of the search", s.epochs.pop("search", 0.0), "#0072B2")]
     rows += [(f"finals: {ROLES[role]}", s.epochs[role], colour) for role, colour in FINALS.items() if role in s.epochs]
     rows += [("done again after an interruption", s.again, "#000000")] if s.again else []
-    rows += [("teachers and their tables", teachers, "#009E73")] if teachers else []
-    before = "start of workers, data, waiting" if teachers else "before a first epoch: start of workers, data, teachers and tables, waiting"
-    rows.append((before, max(0.0, s.ahead - teachers), "#D55E00"))
+    rows += [("training, loading and measuring teachers", teachers, "#009E73")] if teachers else []
+    rows.append(("before a first epoch: start of workers, data, waiting", s.ahead, "#D55E00"))
     rows.append(("workers idle, and the study's own time", max(0.0, jobs * wall - sum(r[1] for r in rows)), "#c8c8c8"))
     whole = sum(r[1] for r in rows) or 1.0
     bar = "".join(f'<b style="width:{100 * seconds / whole:.2f}%;background:{colour}"></b>' for _, seconds, colour in rows)
     cells = [[f'<i class="key" style="background:{colour}"></i> {esc(name)}', duration(seconds), f"{seconds / whole:.0%}"] for name, seconds, colour in rows]
-    counts = Counter({k: sum(t.facts.get(k, 0) for t in view.trials) for k in ("tables made", "tables read", "networks trained", "networks read")})
+    facts = [t.facts for t in view.trials] + [e.get("facts", {}) for e in view.table.teachers.values()]
+    counts = Counter({k: sum(f.get(k, 0) for f in facts) for k in ("tables made", "tables read", "networks trained", "networks read")})
     text = f"{jobs} {'worker' if jobs == 1 else 'workers'} × {duration(wall)}, from the first event to the last, pauses between sessions included."
     asked, networks = counts["tables made"] + counts["tables read"], counts["networks trained"] + counts["networks read"]
     if asked:

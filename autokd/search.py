@@ -114,7 +114,7 @@ def costs(data: dict[str, Any]) -> dict[str, float]:
 def _go(book: Ledger, space: Space, *, uri: str | None = None, view: progress.View, address: str | None = None, cache: Path | None = None) -> Outcome:
     created = book.table.created
     try:
-        study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"], costs=costs)
+        study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"], costs=costs, teach=True)
         mlflow = tracking.Background(uri or tracking.default_uri(root()), root(), book)
         view.follow(study)
         warnings = []

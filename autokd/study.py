@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,29 +29,32 @@ WORST = {"val/accuracy": 0.0, "val/ece": 1.0}  # of a run that diverged; other m
 
 @dataclass(frozen=True)
 class Job:
-    """One stretch of one trial for a worker: from a checkpoint, or the start, to its end."""
+    """One stretch of one trial for a worker: from a checkpoint, or the start, to its end. Or a teacher's training, or the test."""
 
-    trial: int
+    trial: int  # below zero: no trial
     attempt: int
     role: str
     recipe: dict[str, Any]
     checkpoint: str | None = None
     rungs: list[int] = field(default_factory=list)  # epochs at which a checkpoint must be written
     students: dict[str, str] = field(default_factory=dict)  # role "test": trial → folder of its student
+    member: int = -1  # role "teacher": which of the recipe's members
 
 
 Costs = Callable[[dict[str, Any]], dict[str, float]]  # a recipe's data → student/params and student/flops, known before training
 Clock = Callable[[], float]
 DONE = object()
-TEST = -1  # the number of the job that reads the test pictures
+TEST = -1  # the number of the job that reads the test pictures; those below it are teachers'
 
 
 class Study:
-    """The state machine. ``jobs``: how many run side by side."""
+    """The state machine. ``jobs``: how many run side by side; ``teach``: whether teachers are jobs of their own, before the trials that
+    need them, so that no worker waits for another's training."""
 
     def __init__(
-        self, space: Space, book: Ledger, *, seed: int = 0, jobs: int = 1, trials: int | None = None, costs: Costs | None = None, clock: Clock = time.time
-    ):
+        self, space: Space, book: Ledger, *, seed: int = 0, jobs: int = 1, trials: int | None = None, costs: Costs | None = None,
+        clock: Clock = time.time, teach: bool = False,
+    ):  # fmt: skip
         self.space, self.book, self.seed, self.jobs, self.costs, self.clock = space, book, seed, jobs, costs, clock
         self.search = space.search
         self.trials_wanted = trials or self.search.trials
@@ -62,7 +66,11 @@ class Study:
         self.optuna = optuna.create_study(sampler=sampler(self.search.sampler, seed, jobs), directions=directions)
         self.asked: dict[int, optuna.Trial] = {}
         self.extra = 0  # records in Optuna's study beyond one an ask
-        self.running: set[int] = set()
+        self.running: set[int] = set()  # numbers of jobs
+        self.teach = teach
+        self.lessons: dict[int, tuple[str, str]] = {}  # running jobs that teach: number → key and network
+        self._lesson, self._deaths = TEST, Counter[str]()  # the latest such number; workers that died under a key
+        self._needs: dict[int, list[str]] = {}  # trial → keys of its teachers
         self._distributions: dict[int, dict[str, BaseDistribution]] = {}  # of the trials that Optuna was told of
         self.began = clock()
         self._replay()
@@ -92,6 +100,27 @@ class Study:
             return Job(TEST, 1, "test", {}, students={str(n): f"trials/{n}/{self.trials[n].attempt}" for n in sorted(set(numbers))})
         return DONE
 
+    def _begin(self, trial: Trial) -> Job | None:
+        """The trial's job, or first that of a teacher it needs. None where another worker is at that, or there will be no such teacher."""
+        keys = self._needs.setdefault(trial.number, parse(trial.recipe).member_keys() if self.teach else [])
+        for member, key in reversed([*enumerate(keys)]):  # the largest first: it teaches the smaller ones
+            known = self.book.table.teachers.get(key)
+            if known is None:
+                return None if any(key == k for k, _ in self.lessons.values()) else self._teacher(trial, member, key)
+            if known["state"] != "taught":
+                job = self._start(trial)
+                self.finish(trial.number, job.attempt, known["state"], reason=f"its teacher {known['model']}: {known['reason']}")
+                return None
+        return self._start(trial)
+
+    def _teacher(self, trial: Trial, member: int, key: str) -> Job:
+        self._lesson -= 1
+        full = trial.recipe["teacher"]["model"]
+        names = [*reversed(trial.recipe["ladder"]), full]
+        self.lessons[self._lesson] = key, names[member - len(self._needs[trial.number])]
+        self.running.add(self._lesson)
+        return Job(self._lesson, 1, "teacher", trial.recipe, member=member)
+
     def _start(self, trial: Trial) -> Job:
         attempt = trial.attempt + 1
         self.running.add(trial.number)
@@ -104,7 +133,8 @@ class Study:
         """What was suggested and not started, or interrupted by a crash."""
         for trial in self.trials.values():
             if trial.state == "waiting" or (trial.state == "running" and trial.number not in self.running):
-                return self._start(trial)
+                if job := self._begin(trial):
+                    return job
         return None
 
     def _promoted(self) -> Job | None:
@@ -121,12 +151,16 @@ class Study:
     def _new(self) -> Job | None:
         if self._stopped():
             return None
-        for _ in range(1000):
-            if sum(t.searching for t in self.trials.values()) >= self.trials_wanted:
+        refused = 0
+        while refused < 1000:
+            begun = sum(t.state == "waiting" or t.number in self.running for t in self.trials.values())
+            if begun >= self.jobs or sum(t.searching for t in self.trials.values()) >= self.trials_wanted:
                 return None
             trial = self._suggest()
-            if trial is not None:
-                return self._start(trial)
+            if trial is None:
+                refused += 1
+            elif job := self._begin(trial):
+                return job
         raise UserError("forbid: the sampler proposed 1,000 forbidden combinations in a row; is anything left of the space?")
 
     def _stopped(self) -> str:
@@ -241,9 +275,25 @@ class Study:
         self.running.discard(number)
         if number == TEST:
             raise UserError(f"the test pictures could not be read: {reason}")
+        if number in self.lessons:
+            key, _ = self.lessons[number]
+            self._deaths[key] += 1
+            if self._deaths[key] >= MOST_ATTEMPTS:
+                self.taught(number, "failed", reason=f"{MOST_ATTEMPTS} workers died: {reason}")
+            self.lessons.pop(number, None)
+            return
         trial = self.trials[number]
         if trial.attempt >= MOST_ATTEMPTS:
             self.finish(number, trial.attempt, "failed", reason=f"{MOST_ATTEMPTS} workers died: {reason}")
+
+    def taught(self, number: int, state: str, **found: Any) -> None:
+        """A teacher is there, or will not be: ``taught``, ``diverged``, ``oom`` or ``failed``. Raises :class:`UserError` where it was given and
+        cannot be used."""
+        self.running.discard(number)
+        key, model = self.lessons.pop(number)
+        if state == "failed" and found.get("given"):
+            raise UserError(f"teacher {model}: {found.get('reason')}")
+        self.book.append("teacher", durable=True, key=key, model=model, state=state, **found)
 
     def tested(self, results: dict[str, dict[str, float]]) -> None:
         self.running.discard(TEST)

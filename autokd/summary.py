@@ -34,6 +34,8 @@ def as_text(outcome: Outcome) -> str:
         lines += ["", "Pareto front: trials " + ", ".join(map(str, outcome.front))]
     if table.stopping:
         lines += ["", f"The search stopped early: {table.stopping}."]
+    for warning in verdict.weak_teachers(table):
+        lines += ["", f"Warning: {warning}. Distil from a better one."]
     if outcome.winner is not None:
         lines += ["", verdict.sentence(outcome.winner, metric), f"The 95 % interval is {verdict.LEFT_OUT}."]
     if len(table.tests) > 1:
@@ -59,7 +61,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "rungs": outcome.rungs,
         "front": outcome.front,
         "stopped": outcome.table.stopping,
-        "warnings": outcome.warnings,
+        "teachers": [{k: e.get(k) for k in ("model", "state", "resolution", "given", "assistant", "metrics")} for e in outcome.table.teachers.values()],
+        "warnings": [*outcome.warnings, *verdict.weak_teachers(outcome.table)],
     }
 
 

@@ -10,7 +10,7 @@ with it: a thread follows the file at its own pace and keeps nothing that it has
 |---|---|
 | parameters | the recipe by slash path (a branch's own ones where they live); of the parent: the search block |
 | metrics | ``train/*``, ``val/*`` by epoch; ``test/*`` as often as read; ``run/seconds``, ``run/peak_memory_mb``, ``student/params``, … |
-| parent's metrics | ``best/<objective>`` by epochs spent; ``winner/…`` |
+| parent's metrics | ``best/<objective>`` by epochs spent; ``teacher/<network>/…`` on validation; ``winner/…`` |
 | tags | ``autokd.state``, ``.role``, ``.preset``, ``.rung``, ``.seed``, ``.branch``, ``.group``, ``.confirms``, …; verdicts on the parent |
 | status | running RUNNING; paused SCHEDULED; complete FINISHED; pruned, interrupted KILLED; diverged, oom, failed FAILED |
 | artifacts | a trial's recipe.yaml; the parent's space.yaml, base.yaml, recipe.yaml, report.html |
@@ -189,6 +189,8 @@ class Tracker:
             self.metric, self.sign = first.metric, first.sign
         elif e["event"] == "test":
             self.tests.append(e)
+        elif e["event"] == "teacher":
+            self.improved += [(f"teacher/{e['model']}/{name}", value, e["t"], 0) for name, value in e.get("metrics", {}).items()]
         elif "trial" in e and e["event"] != "suggested":
             self.open[e["trial"]] = None
 

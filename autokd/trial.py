@@ -13,6 +13,7 @@ from typing import Any
 
 from ray import tune
 
+from autokd.document import UserError
 from autokd.study import Job
 
 SAVE_SECONDS = 30.0  # a checkpoint between rungs, so that a crash costs at most this much of a trial
@@ -34,18 +35,20 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch. Returns ``outcome``: running, finished, diverged, oom, failed or tested, with what belongs to it."""
+        """One epoch. Returns ``outcome``: running, finished, diverged, oom, failed, taught or tested, with what belongs to it."""
         from torch import OutOfMemoryError
 
         from autokd.distill import Diverged
 
         began = time.monotonic()
         try:
-            out = self._test() if self.job.role == "test" else self._epoch()
+            out = {"test": self._test, "teacher": self._teach}.get(self.job.role, self._epoch)()
         except Diverged as e:
             out = {"outcome": "diverged", "reason": str(e)}
         except (OutOfMemoryError, MemoryError) as e:
             out = {"outcome": "oom", "reason": f"out of memory: {str(e).splitlines()[0] if str(e) else 'host'}; use a smaller batch or network"}
+        except UserError as e:
+            out = {"outcome": "failed", "reason": str(e)}
         except Exception as e:
             out = {"outcome": "failed", "reason": f"{type(e).__name__}: {e}"}
         if out["outcome"] != "running":
@@ -88,6 +91,30 @@ class Worker(tune.Trainable):
         if self.job.role not in {"trial", "baseline"} and len(run.data.validation):  # for the report's reliability diagram
             facts["reliability"] = metrics.reliability(run.logits(run.validation), run.data.validation.labels)
         return {"student": models.weights_hash(run.student), "facts": facts | counts}
+
+    def _teach(self) -> dict[str, Any]:
+        """Train or load one who teaches, for all trials to come, and look how good it is on validation."""
+        from autokd import data, distill, metrics
+        from autokd.recipe import parse
+        from autokd.teachers import Member
+
+        recipe, store, began = parse(self.job.recipe), cached_store(self.options["cache"], self.options["device"]), time.monotonic()
+        own, before = recipe.members()[self.job.member], dict(store.counts)
+        given = not own.needs_teacher and recipe.teacher.weights != "train"
+        try:
+            seen = data.load(recipe.data, store.device)
+            member = Member(own, recipe, seen, store)
+        except (UserError, ValueError, OSError, RuntimeError) as e:
+            if not given:
+                raise
+            return {"outcome": "failed", "given": True, "reason": str(e)}
+        distill.deterministic(own.train, store.device)
+        found = metrics.evaluate(member.validation(), seen.validation.labels) if len(seen.validation) else {}
+        facts = {k: v - before[k] for k, v in store.counts.items()}
+        return {
+            "outcome": "taught", "given": given, "assistant": own.needs_teacher, "resolution": member.resolution,
+            "metrics": {f"val/{k}": v for k, v in found.items()}, "facts": facts, "took": round(time.monotonic() - began, 3),
+        }  # fmt: skip
 
     def _test(self) -> dict[str, Any]:
         """Read the test pictures: the stored students of the winner and its controls, once."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from autokd.ledger import Table
+from autokd.ledger import Event, Table
 
 CONTROLS = {"control-ce": "student alone", "control-kd": "reference KD"}
 LEFT_OUT = "over seeds of student weights and batch order; other splits, views and teacher seeds are not in it"
@@ -116,6 +116,34 @@ def winners(found: list[Result]) -> list[Result]:
 def overall(found: list[Result], sign: int) -> Result | None:
     """The winner over all groups: the best mean."""
     return max(found, key=lambda r: sign * r.mean) if found else None
+
+
+def taught(e: Event) -> str:
+    """What became of a teacher, in one line."""
+    if e["state"] != "taught":
+        return f"teacher {e['model']}: {e['state']}: {e.get('reason', '')}"
+    how = "loaded; it may have seen these pictures" if e.get("given") else "trained" if e.get("facts", {}).get("networks trained") else "from the cache"
+    reached = e.get("metrics", {}).get("val/accuracy")
+    good = f" val/accuracy {reached:.4f}" if reached is not None else ""
+    return f"{'assistant' if e.get('assistant') else 'teacher'} {e['model']} at {e['resolution']} px:{good} ({how}, {e['seconds']:.1f} s)"
+
+
+def weak_teachers(table: Table) -> list[str]:
+    """A warning for each full teacher that on validation is no better than the student trained alone: there is little it could teach."""
+    runs = [t for t in table.trials.values() if t.state == "complete" and t.recipe["distill"]["losses"].keys() == {"ce"} and "val/accuracy" in t.last]
+    found: dict[str, list[float]] = {}
+    for t in runs:
+        student = t.recipe["student"]
+        found.setdefault(f"{student['model']} at {student['resolution'] or t.recipe['data']['resolution']} px", []).append(t.last["val/accuracy"])
+    if not found:
+        return []
+    alone, student = max((sum(v) / len(v), name) for name, v in found.items())
+    out = []
+    for e in table.teachers.values():
+        reached = e.get("metrics", {}).get("val/accuracy")
+        if not e.get("assistant") and reached is not None and reached <= alone:
+            out.append(f"the teacher {e['model']} ({reached:.4f} on validation) is no better than the student {student} trained alone ({alone:.4f})")
+    return out
 
 
 def sentence(result: Result, metric: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from autokd import asha, ledger, space, verdict
 from autokd.document import UserError
 from autokd.ledger import Ledger, Trial
+from autokd.recipe import parse
 from autokd.space import Asha, Space
 from autokd.study import DONE, TEST, Job, Study
 from tests.conftest import SPACE
@@ -29,13 +30,17 @@ def curve(recipe: dict, epoch: int) -> float:
     return end - 0.3 * math.exp(-epoch)
 
 
-def drive(study: Study, *, most: int = 10_000, f: Curve = curve, outcome: Callable[[Job], str] = lambda job: "finished") -> int:
+def drive(
+    study: Study, *, most: int = 10_000, f: Curve = curve, outcome: Callable[[Job], str] = lambda job: "finished",
+    heard: Callable[[Job], None] = lambda job: None,
+) -> int:  # fmt: skip
     """Run the study with as many virtual workers as it has jobs, an epoch each in turn. Returns how many epochs were run."""
     workers: list[tuple[Job, int]] = []
     spent = 0
     for _ in range(most):
         while isinstance(job := study.next_job(), Job):
-            workers.append((job, study.trials[job.trial].checkpoint_epoch if job.trial != TEST else 0))
+            heard(job)
+            workers.append((job, study.trials[job.trial].checkpoint_epoch if job.trial >= 0 else 0))
         if not workers:
             assert job is DONE
             return spent
@@ -44,6 +49,9 @@ def drive(study: Study, *, most: int = 10_000, f: Curve = curve, outcome: Callab
             study.tested({n: {"test/accuracy": f(study.trials[int(n)].recipe, 10)} for n in job.students})
             continue
         end = outcome(job)
+        if job.role == "teacher":
+            study.taught(job.trial, "taught" if end == "finished" else end, reason="as asked", metrics={"val/accuracy": 0.9}, seconds=1.0, resolution=8)
+            continue
         if end != "finished":
             study.finish(job.trial, job.attempt, end, reason="as asked")
             continue
@@ -159,6 +167,75 @@ def test_a_lost_worker_s_trial_is_tried_again_three_times(tmp_path: Path, space_
     assert study.trials[0].state == "failed"
     assert not study.report(0, 2, 1, {"val/accuracy": 1.0})  # an orphan of an older attempt is not heard
     assert study.trials[0].metrics == {}
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_teachers_come_before_their_trials_and_once(tmp_path: Path, recipe_file: Path, jobs: int) -> None:
+    ladders = "vary: {ladder: {choice: [[], [cnn-2x16], [cnn-2x16, cnn-2x12]]}, teacher/model: {choice: [cnn-3x16, cnn-3x24]}}\n"
+    (tmp_path / "s.yaml").write_text("base: base.yaml\nsearch: {trials: 24, finalists: {seeds: 2}}\n" + ladders)
+    s = space.load(tmp_path / "s.yaml", sets=("distill={preset: takd}",))
+    study = new(tmp_path, s, "whole", jobs=jobs, teach=True)
+    taught: list[str] = []
+
+    def heard(job: Job) -> None:
+        keys = parse(job.recipe).member_keys() if job.role != "test" else []
+        if job.role == "teacher":
+            assert len(study.running) <= jobs and len(set(study.lessons.values())) == len(study.lessons)
+            taught.append(keys[job.member])
+        assert all(key in study.book.table.teachers for key in (keys[job.member + 1 :] if job.role == "teacher" else keys))
+
+    drive(study, heard=heard)
+    assert len(taught) == len(set(taught)) == 6  # two teachers, each with two assistants
+    assert all(t.state in {"complete", "pruned"} for t in study.trials.values())
+    lines = (tmp_path / "whole" / "events.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(1, len(lines), 7):  # killed there, it goes on, and teaches nobody twice whose lesson was written down
+        folder = tmp_path / f"cut{cut}"
+        folder.mkdir()
+        (folder / "events.jsonl").write_bytes(b"".join(lines[:cut]))
+        again = Study(s, Ledger(folder).open(), jobs=jobs, teach=True)
+        drive(again)
+        assert len([e for e in again.book.events if e["event"] == "teacher"]) == 6
+        assert jobs > 1 or rows(again) == rows(study)
+        again.book.close()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_teacher_that_diverges_ends_the_trials_that_need_it_and_no_other(tmp_path: Path, space_file: Path, jobs: int) -> None:
+    space_file.write_text(space_file.read_text() + "  teacher/model: {choice: [cnn-3x16, cnn-3x24]}\n")
+    study = new(tmp_path, loaded(space_file, "search/asha/form=none"), jobs=jobs, teach=True)
+    bad = "cnn-3x24"
+    drive(study, outcome=lambda job: "diverged" if job.role == "teacher" and job.recipe["teacher"]["model"] == bad else "finished")
+    states = {(t.recipe["teacher"]["model"] == bad, t.state) for t in study.trials.values()}
+    assert states == {(True, "diverged"), (False, "complete")}
+    assert all(bad in t.reason for t in study.trials.values() if t.state == "diverged")
+    assert sum(e["event"] == "teacher" for e in study.book.events) == 2
+
+
+def test_a_given_teacher_that_cannot_be_used_ends_the_search(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file), teach=True)
+    job = study.next_job()
+    assert isinstance(job, Job) and job.role == "teacher"
+    with pytest.raises(UserError, match="teacher cnn-3x16: 10 classes, not 100"):
+        study.taught(job.trial, "failed", given=True, reason="10 classes, not 100")
+
+
+def test_a_teacher_s_worker_that_dies_is_replaced_three_times(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=1", "search/finalists/seeds=0"), teach=True)
+    for _ in range(3):
+        job = study.next_job()
+        assert isinstance(job, Job) and job.role == "teacher"
+        study.lost(job.trial, "killed")
+    assert study.next_job() is DONE and study.trials[0].state == "failed" and "workers died" in study.trials[0].reason
+
+
+def test_a_teacher_no_better_than_the_student_alone_is_warned_about(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file), teach=True)
+    drive(study, f=lambda recipe, epoch: 0.85)
+    assert verdict.weak_teachers(study.book.table) == []
+    better = new(tmp_path, loaded(space_file), "b", teach=True)
+    drive(better, f=lambda recipe, epoch: 0.95)
+    (warning,) = verdict.weak_teachers(better.book.table)
+    assert warning.startswith("the teacher cnn-3x16 (0.9000 on validation) is no better than the student cnn-2x8 at")
 
 
 def test_forbidden_suggestions_never_become_trials(tmp_path: Path, space_file: Path) -> None:
