@@ -73,7 +73,7 @@ def search(
     from autokd import progress
     from autokd import space as spaces
 
-    if sum(x is not None for x in (space, resume, extend)) != 1:
+    if sum(x is not None for x in (resume or space, extend)) != 1:
         raise UserError("give --space FILE to begin a search, --resume NAME to go on with one, or --extend NAME --trials N to add to one")
     if extend and not trials:
         raise UserError("--extend NAME needs --trials N: how many more")
@@ -84,16 +84,17 @@ def search(
     from autokd import search as searches
 
     if dry_run:
-        _plan(loaded, trials, jobs or searches.default_jobs(), as_json)
+        _plan(loaded, trials, jobs, ray_address, as_json)
         return
     view, how = progress.View(quiet=quiet), {"uri": tracking_uri, "address": ray_address}
     chosen = resume or extend or name or searches.next_name(space.stem if space else "search")
     try:
         if extend and trials:
             outcome = searches.extend(chosen, trials, view=view, **how)
-        elif loaded is None:
-            outcome = searches.resume(chosen, view=view, **how)
+        elif resume:
+            outcome = searches.resume(chosen, loaded, view=view, **how)
         else:
+            assert loaded is not None
             outcome = searches.start(loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view, **how)
     except KeyboardInterrupt:
         print(f"\ninterrupted; go on with: autokd search --resume {chosen}", file=sys.stderr)
@@ -104,12 +105,12 @@ def search(
     raise typer.Exit(0 if any(t.state == "complete" for t in outcome.table.trials.values()) else 1)
 
 
-def _plan(space: Space | None, trials: int | None, jobs: int, as_json: bool) -> None:
-    from autokd import plan
+def _plan(space: Space | None, trials: int | None, jobs: int | None, address: str | None, as_json: bool) -> None:
+    from autokd import plan, search
 
     if space is None:
         raise UserError("--dry-run plans a new search: give --space FILE")
-    made = plan.probe(space, plan.plan(space, trials), jobs)
+    made = plan.probe(space, plan.plan(space, trials), jobs or search.room(space, address).jobs(space.search.resources.gpu))
     print(json.dumps(plan.as_json(made)) if as_json else plan.text(space, made))
 
 

@@ -12,6 +12,7 @@ Events (``t``: seconds since 1970):
 | paused, promoted, pruned | trial, rung (epochs) |
 | finished | trial, attempt, student (weights' hash), facts |
 | diverged, oom, failed | trial, attempt, reason |
+| lost | trial (below zero: no trial), reason: a worker died; what it did is done again |
 | refused | params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial |
 | stopping | reason: a limit is reached, nothing more is begun |
 | extended | trials: how many there are to be in all; the study is open again |
@@ -80,6 +81,7 @@ class Trial:
     parent: int | None = None  # of a finalist or control: the trial that it confirms
     state: str = "waiting"  # waiting, running, paused, or one of ENDED
     attempt: int = 0
+    deaths: int = 0  # of workers under it
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)  # epochs done → metrics
     rungs: list[int] = field(default_factory=list)  # at which it was paused, promoted or pruned
     checkpoint: str | None = None
@@ -149,7 +151,7 @@ class Table:
             self.test_due = False
         elif kind == "closed":
             self.closed = e
-        elif "trial" in e:
+        elif e.get("trial", -1) >= 0:
             self._trial(self.trials[e["trial"]], kind, e)
 
     @staticmethod
@@ -166,6 +168,8 @@ class Table:
         elif kind in {"paused", "promoted"}:
             trial.rungs = sorted({*trial.rungs, e["rung"]})
             trial.state = "paused" if kind == "paused" else trial.state
+        elif kind == "lost":
+            trial.deaths += 1
         else:
             trial.state = "complete" if kind == "finished" else kind
             trial.student, trial.facts = e.get("student", ""), e.get("facts", {})

@@ -60,6 +60,8 @@ class View:
         trial = self.study.trials.get(e.get("trial", -1))
         if kind in {"finished", "teacher"}:
             self._count(e.get("facts", {}))
+        if kind == "lost":
+            self.say(f"[{self._clock()}] {'trial ' + str(e['trial']) if trial else 'a job'}: {e['reason']}; what it did is done again")
         if kind == "teacher":
             self.say(f"[{self._clock()}] {verdict.taught(e)}")
         if kind == "finished" and trial and trial.last:

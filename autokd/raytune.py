@@ -7,11 +7,13 @@ state that the ledger does not: nothing of Ray's is restored after a crash, and 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -32,22 +34,36 @@ from autokd.document import UserError  # noqa: E402
 from autokd.ledger import Trial  # noqa: E402
 from autokd.study import DONE, TEST, Job, Study  # noqa: E402
 
+MOST_RAYS = 3  # Rays that die under a search before it gives up
+
 
 def run(study: Study, *, options: dict[str, Any], address: str | None = None, gpus: float = 0.0) -> None:
     """Run the study to its end. ``options``: cache, device. Raises KeyboardInterrupt when stopped, UserError when it cannot go on.
 
-    ``gpus``: GPUs of one trial; without one a trial takes a CPU.
+    ``gpus``: GPUs of one trial; without one a trial takes a CPU. Where Ray itself dies, it is started again, a few times.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(study.jobs)
-    warnings.filterwarnings("ignore", module="ray")
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    _hush()
+    for deaths in itertools.count(1):
+        try:
+            return _run(Bridge(study, options), address, gpus)
+        except RayDied as e:
+            for number in list(study.running):
+                study.lost(number, str(e))
+            if deaths == MOST_RAYS:
+                raise UserError(f"{e}, {deaths} times; is there enough memory? What was finished is kept: --resume {study.book.path.name}") from None
+
+
+class RayDied(Exception):
+    """Ray's own processes are gone, not just a worker."""
+
+
+def _run(bridge: Bridge, address: str | None, gpus: float) -> None:
+    study = bridge.study
     from ray import tune
     from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
     from ray.tune.search import Searcher
-
-    bridge = Bridge(study, options)
 
     class Suggest(Searcher):
         """Hands out the study's next job."""
@@ -82,16 +98,19 @@ def run(study: Study, *, options: dict[str, Any], address: str | None = None, gp
             bridge.reported(result["report"])
 
     resources = {"gpu": gpus, "cpu": 0} if gpus else {"cpu": 1}
-    with ray_session(study.jobs, address, gpus, study.book.path / "scratch") as scratch, interruptible(bridge):
+    with ray_session(study.jobs, address, gpus, study.book.path) as results, interruptible(bridge):
         tuner = Tuner(
             tune.with_resources(worker.Worker, resources),
             tune_config=TuneConfig(
                 search_alg=Suggest(metric="report", mode="max"), scheduler=Verdicts(), num_samples=-1, reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=RunConfig(name="study", storage_path=str(scratch), verbose=0, checkpoint_config=CheckpointConfig(checkpoint_at_end=False)),
+            run_config=RunConfig(name="study", storage_path=str(results), verbose=0, checkpoint_config=CheckpointConfig(checkpoint_at_end=False)),
         )  # fmt: skip
-        tuner.fit()
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            raise bridge.error or KeyboardInterrupt() from None
     if bridge.error is not None:
         raise bridge.error
 
@@ -178,49 +197,106 @@ def interruptible(bridge: Bridge) -> Iterator[None]:
         return
 
     def stop(number: int, frame: Any) -> None:
-        bridge.error = KeyboardInterrupt()
+        bridge.error = bridge.error or KeyboardInterrupt()
         raise KeyboardInterrupt
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(bridge, over), daemon=True).start()
     try:
         yield
     finally:
+        over.set()
         for s, handler in old.items():
             signal.signal(s, handler)
 
 
-@contextlib.contextmanager
-def ray_session(jobs: int, address: str | None, gpus: float, note: Path) -> Iterator[Path]:
-    """A Ray of our own, or a place in the cluster at ``address``; a scratch folder that is gone afterwards.
+def _watch(bridge: Bridge, over: threading.Event) -> None:
+    """Interrupt the driver when Ray dies under it: it would wait for workers that nobody starts any more."""
+    import ray
+    from ray._private import worker
 
-    ``note`` names the folder while it exists, so that the next driver removes what a killed one left.
+    while not over.wait(2.0):
+        mine = worker._global_node
+        dead = {kind for kind, _ in mine.dead_processes()} & {"raylet", "gcs_server"} if mine is not None else set()
+        if not dead and mine is not None:
+            with contextlib.suppress(Exception):  # not answered for now
+                alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+                dead = set() if worker.global_worker.current_node_id.hex() in alive else {"raylet"}
+        if dead and not over.is_set():
+            bridge.error = RayDied(f"Ray died ({' and '.join(sorted(dead))})")
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+
+
+@contextlib.contextmanager
+def ray_session(jobs: int, address: str | None, gpus: float, study: Path) -> Iterator[Path]:
+    """A Ray of our own, or a place in the cluster at ``address``; gives a folder for Ray's own results, which is gone afterwards.
+
+    The file ``scratch`` in the study's folder names our Ray's folder while it exists, so that the next driver removes what a killed one left.
     """
     import ray
 
     os.umask(0o077)
+    note = study / "scratch"
     if note.exists():
         left = Path(note.read_text())
         if left.name.startswith("akd-") and left.parent == Path(tempfile.gettempdir()):
             shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix="akd-"))  # short: Ray's sockets lie below it, and a socket's name has at most 107 bytes
+    results = study / "ray" if address else scratch / "results"  # on a cluster: where all nodes can write
     note.write_text(str(scratch))
     started = not ray.is_initialized()
     try:
-        if started:
-            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-            if address:
-                ray.init(address=address, **quiet)
-            else:
-                ray.init(num_cpus=jobs if not gpus else None, include_dashboard=False, _temp_dir=str(scratch), **quiet)
-        yield scratch / "results"
-    except (ConnectionError, TimeoutError) as e:
-        raise UserError(f"--ray-address {address}: {str(e).splitlines()[0]}") from None
+        if started and address:
+            _join(address)
+        elif started:
+            cpus = None if gpus else jobs
+            ray.init(num_cpus=cpus, include_dashboard=False, _temp_dir=str(scratch), **QUIET)
+        yield results
     finally:
         if started:
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(results, ignore_errors=True)
         note.unlink(missing_ok=True)
+
+
+def _join(address: str) -> None:
+    """Connect to a cluster; its workers get our own settings. Raises :class:`UserError` where there is none."""
+    import ray
+
+    own = {key: value for key, value in os.environ.items() if key.startswith("AUTOKD_")}
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdigit():  # Ray itself would wait for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        ray.init(address=address, runtime_env={"env_vars": own}, **QUIET)
+    except (OSError, RuntimeError, ValueError) as e:
+        raise UserError(f"--ray-address {address}: no Ray cluster answers there: {str(e).strip().splitlines()[0]}") from None
+
+
+def nodes(address: str) -> list[dict[str, float]]:
+    """The resources of each living node of a cluster. Raises :class:`UserError` where it cannot be reached."""
+    import ray
+
+    _hush()
+    _join(address)
+    try:
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    finally:
+        ray.shutdown()
+
+
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+
+
+def _hush() -> None:
+    """A worker's death is told by the study, in a line; Ray would show a traceback."""
+    warnings.filterwarnings("ignore", module="ray")
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 assert sys.version_info >= (3, 11)

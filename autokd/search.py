@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from autokd import __version__, asha, export, ledger, progress, tracking, verdict
 from autokd import space as spaces
 from autokd.cache import default_cache
-from autokd.document import UserError, write_atomically
+from autokd.document import UserError, flatten, flow, write_atomically
 from autokd.ledger import Ledger
 from autokd.space import Space
 from autokd.study import Study
@@ -25,9 +26,57 @@ def gpus() -> int:
     return min(found, len([v for v in visible.split(",") if v.strip() not in {"", "-1"}])) if visible is not None else found
 
 
-def default_jobs() -> int:
-    """One trial a GPU where there is one, else one a CPU core."""
-    return gpus() or len(os.sched_getaffinity(0))
+@dataclass(frozen=True)
+class Room:
+    """What there is for trials: on this machine, or on all nodes of a cluster."""
+
+    cpus: float
+    gpus: float
+    largest: float  # GPUs of the node that has most
+
+    def jobs(self, wanted: float | None) -> int:
+        """Trials side by side: where there are GPUs one on each, or as many as share them; else one a CPU core."""
+        if self.gpus and wanted != 0:
+            return max(1, int(self.gpus / (wanted or 1.0) + 1e-6))
+        return max(1, int(self.cpus))
+
+    def share(self, wanted: float | None, jobs: int) -> float:
+        """GPUs of one trial."""
+        return min(1.0, self.gpus / jobs) if wanted is None else wanted
+
+
+def room(space: Space, address: str | None = None) -> Room:
+    """Raises :class:`UserError` where the cluster cannot be reached, or a trial asks for more GPUs than there are."""
+    if address:
+        from autokd import raytune
+
+        nodes = raytune.nodes(address)
+        found = Room(sum(n.get("CPU", 0) for n in nodes), sum(n.get("GPU", 0) for n in nodes), max((n.get("GPU", 0) for n in nodes), default=0))
+    else:
+        found = Room(len(os.sched_getaffinity(0)), gpus(), gpus())
+    wanted = space.search.resources.gpu or 0
+    if wanted > found.largest:
+        where = f"no node of the cluster at {address} has more than {found.largest:g}" if address else f"this machine has {found.largest:g}"
+        raise UserError(f"search/resources/gpu: a trial asks for {wanted:g} GPUs, and {where}")
+    return found
+
+
+def checked(space: Space, *, address: str | None = None, uri: str | None = None, **_: Any) -> Room:
+    """What there is for trials. Raises :class:`UserError` for all that must be refused before a study is begun."""
+    _writable(default_cache(), "the cache", "; set AUTOKD_CACHE to another folder")
+    store = uri or tracking.default_uri(root())
+    if store.startswith("sqlite:///"):
+        _writable(Path(store.removeprefix("sqlite:///")).absolute().parent, "MLflow's store", "; choose another --tracking-uri")
+    return room(space, address)
+
+
+def _writable(folder: Path, what: str, advice: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        raise UserError(f"{what} {folder}: cannot be written: {e.strerror}{advice}") from None
 
 
 @dataclass
@@ -65,20 +114,21 @@ def start(space: Space, *, name: str, seed: int = 0, jobs: int | None = None, tr
     folder = ledger.folder(root(), name)
     if (folder / "events.jsonl").exists():
         raise UserError(f"study {name!r} exists already: go on with it by --resume {name}, or choose another --name")
+    found = checked(space, **how)
     try:
         book = Ledger(folder).open()
     except OSError as e:
         raise UserError(f"{folder}: the study cannot be written: {e.strerror}") from None
-    jobs = jobs or default_jobs()
+    jobs = jobs or found.jobs(space.search.resources.gpu)
     book.append(
         "created", durable=True, name=name, seed=seed, jobs=jobs, trials=trials or space.search.trials, frozen=space.frozen,
         version=__version__, versions=export.versions(), commit=export.commit(),
     )  # fmt: skip
-    return _go(book, space, **how)
+    return _go(book, space, found, **how)
 
 
-def resume(name: str, **how: Any) -> Outcome:
-    """Go on with a study that was stopped or killed."""
+def resume(name: str, space: Space | None = None, **how: Any) -> Outcome:
+    """Go on with a study that was stopped or killed. ``space``: what its user takes it to be; UserError where it is another."""
     book = Ledger(ledger.existing(root(), name)).open()
     if book.table.closed:
         book.close()
@@ -86,7 +136,24 @@ def resume(name: str, **how: Any) -> Outcome:
     if not book.table.created:
         book.close()
         raise UserError(f"study {name!r} stopped before it had begun; delete {book.path} and search again")
-    return _go(book, spaces.thaw(book.table.created["frozen"]), **how)
+    frozen = spaces.thaw(book.table.created["frozen"])
+    try:
+        if space is not None and space.frozen != frozen.frozen:
+            raise UserError(_changed(name, frozen.frozen, space.frozen))
+        found = checked(frozen, **how)
+    except UserError:
+        book.close()
+        raise
+    return _go(book, frozen, found, **how)
+
+
+def _changed(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What differs between the space that a study froze and the one it is to be resumed with."""
+    was, now = ({f"{part}: {path}": value for part in ("space", "base") for path, value in flatten(f[part]).items()} for f in (old, new))
+    differ = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    shown = [f"  {key}: {flow(was[key]) if key in was else 'absent'} then, {flow(now[key]) if key in now else 'absent'} now" for key in differ[:10]]
+    advice = f"go on with what it froze by --resume {name} alone, or search the new space under another --name"
+    return "\n".join([f"error: study {name!r} was begun with another space; {advice}", *shown, *(["  …"] if len(differ) > 10 else [])])
 
 
 def extend(name: str, trials: int, **how: Any) -> Outcome:
@@ -95,8 +162,10 @@ def extend(name: str, trials: int, **how: Any) -> Outcome:
     if not book.table.closed:
         book.close()
         raise UserError(f"study {name!r} is not finished: go on with it by --resume {name} first")
+    space = spaces.thaw(book.table.created["frozen"])
+    found = checked(space, **how)
     book.append("extended", durable=True, trials=book.table.created["trials"] + trials)
-    return _go(book, spaces.thaw(book.table.created["frozen"]), **how)
+    return _go(book, space, found, **how)
 
 
 def costs(data: dict[str, Any]) -> dict[str, float]:
@@ -111,7 +180,9 @@ def costs(data: dict[str, Any]) -> dict[str, float]:
     return {f"student/{k}": v for k, v in measured.items()}
 
 
-def _go(book: Ledger, space: Space, *, uri: str | None = None, view: progress.View, address: str | None = None, cache: Path | None = None) -> Outcome:
+def _go(
+    book: Ledger, space: Space, found: Room, *, view: progress.View, uri: str | None = None, address: str | None = None, cache: Path | None = None
+) -> Outcome:
     created = book.table.created
     try:
         study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"], costs=costs, teach=True)
@@ -121,8 +192,8 @@ def _go(book: Ledger, space: Space, *, uri: str | None = None, view: progress.Vi
         try:
             from autokd import raytune
 
-            device = "cuda" if gpus() else "cpu"
-            share = min(1.0, gpus() / created["jobs"]) if gpus() else 0.0
+            share = found.share(space.search.resources.gpu, created["jobs"])
+            device = "cuda" if share else "cpu"
             raytune.run(study, options={"cache": str(cache or default_cache()), "device": device}, address=address, gpus=share)
             outcome = close(study)
         finally:

@@ -47,6 +47,12 @@ class Finalists(Block):
     seeds: Annotated[int, Field(ge=0, description="fresh seeds of each finalist and control; 0 leaves the finals out")] = 5
 
 
+class Resources(Block):
+    """What one trial takes."""
+
+    gpu: Annotated[float | None, Field(ge=0, description="GPUs; 0.25: four trials share one (default: the GPUs there are, shared by --jobs)")] = None
+
+
 class Objective(Block):
     maximize: str | None = None
     minimize: str | None = None
@@ -93,6 +99,7 @@ class Search(Block):
     sampler: SAMPLERS = "tpe"
     asha: Asha = Asha()
     finalists: Finalists = Finalists()
+    resources: Resources = Resources()
 
     @property
     def objectives(self) -> list[Objective]:

@@ -23,7 +23,7 @@ from autokd.recipe import parse
 from autokd.space import Leaf, Objective, OneOf, Point, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-MOST_ATTEMPTS = 3  # of one trial, when machines fail under it
+MOST_DEATHS = 3  # of workers under one job, before it counts as failed
 WORST = {"val/accuracy": 0.0, "val/ece": 1.0}  # of a run that diverged; other metrics: the worst value seen
 
 
@@ -271,20 +271,19 @@ class Study:
         self._tell(trial)
 
     def lost(self, number: int, reason: str) -> None:
-        """A worker died under its trial: it is tried again, a few times."""
+        """A worker died under its job: it is done again, unless that has happened too often."""
         self.running.discard(number)
-        if number == TEST:
+        self.book.append("lost", trial=number, reason=reason)
+        key = self.lessons[number][0] if number in self.lessons else str(number)
+        self._deaths[key] += 1
+        deaths, reason = max(self._deaths[key], self.trials[number].deaths if number >= 0 else 0), f"{MOST_DEATHS} workers died: {reason}"
+        if number == TEST and deaths >= MOST_DEATHS:
             raise UserError(f"the test pictures could not be read: {reason}")
-        if number in self.lessons:
-            key, _ = self.lessons[number]
-            self._deaths[key] += 1
-            if self._deaths[key] >= MOST_ATTEMPTS:
-                self.taught(number, "failed", reason=f"{MOST_ATTEMPTS} workers died: {reason}")
-            self.lessons.pop(number, None)
-            return
-        trial = self.trials[number]
-        if trial.attempt >= MOST_ATTEMPTS:
-            self.finish(number, trial.attempt, "failed", reason=f"{MOST_ATTEMPTS} workers died: {reason}")
+        if number < TEST and deaths >= MOST_DEATHS:
+            self.taught(number, "failed", reason=reason)
+        elif number >= 0 and deaths >= MOST_DEATHS:
+            self.finish(number, self.trials[number].attempt, "failed", reason=reason)
+        self.lessons.pop(number, None)
 
     def taught(self, number: int, state: str, **found: Any) -> None:
         """A teacher is there, or will not be: ``taught``, ``diverged``, ``oom`` or ``failed``. Raises :class:`UserError` where it was given and

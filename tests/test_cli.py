@@ -209,3 +209,32 @@ def test_a_method_is_one_file_dropped_into_a_folder(tmp_path: Path) -> None:
     assert "unknown preset" in autokd("validate", "space.yaml", cwd=tmp_path, code=2).stderr
     (tmp_path / "methods" / "broken.py").write_text("import nothing_of_that_name\n")
     assert "broken.py: this method file cannot be loaded" in autokd("methods", cwd=tmp_path, code=2, **env).stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "message"),
+    [
+        (["--ray-address", "127.0.0.1:9"], {}, "--ray-address 127.0.0.1:9: no Ray cluster answers there"),
+        (["--set", "search/resources/gpu=99"], {}, "search/resources/gpu: a trial asks for 99 GPUs, and this machine has"),
+        ([], {"AUTOKD_CACHE": "/dev/null/x"}, "the cache /dev/null/x: cannot be written"),
+        ([], {"AUTOKD_RUNS": "/dev/null/x"}, "cannot be written"),
+        (["--tracking-uri", "sqlite:////dev/null/m.db"], {}, "MLflow's store /dev/null: cannot be written"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_study_is_begun(space_file: Path, args: list[str], env: dict[str, str], message: str) -> None:
+    done = autokd("search", "--space", "space.yaml", *args, cwd=space_file.parent, code=2, **env)
+    assert message in done.stderr
+    assert not (space_file.parent / "mlruns" / "studies").exists()
+
+
+def test_a_study_is_not_resumed_with_another_space(searched: tuple[Path, dict]) -> None:
+    where, _ = searched
+    folder = where / "mlruns/studies/cut"
+    folder.mkdir()
+    lines = (where / "mlruns/studies/small/events.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "events.jsonl").write_bytes(b"".join(lines[:-1]))
+    done = autokd("search", "--resume", "cut", "--space", "space.yaml", "--set", "train/lr=0.04", cwd=where, code=2)
+    assert "begun with another space" in done.stderr and "base: train/lr: 0.05 then, 0.04 now" in done.stderr
+    done = autokd("search", "--resume", "cut", "--space", "space.yaml", "--set", "search/trials=9", cwd=where, code=2)
+    assert "space: search/trials: 8 then, 9 now" in done.stderr
+    assert (folder / "events.jsonl").read_bytes() == b"".join(lines[:-1])
