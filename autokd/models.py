@@ -62,7 +62,11 @@ class Network(nn.Module):
     def _normalise(self, pictures: Tensor) -> Tensor:
         if self.repeats > 1:
             pictures = pictures.expand(-1, self.repeats, -1, -1)
-        return (pictures - self.mean[:, None, None]) / self.std[:, None, None]
+        if pictures.is_contiguous() or not pictures.is_contiguous(memory_format=torch.channels_last):
+            return (pictures - self.mean[:, None, None]).div_(self.std[:, None, None])
+        b, c, h, w = pictures.shape  # the same values row by row: a CPU takes three times as long for a loop over C than for one over W·C
+        rows = pictures.permute(0, 2, 3, 1).reshape(b, h, w * c)
+        return (rows - self.mean.repeat(w)).div_(self.std.repeat(w)).view(b, h, w, c).permute(0, 3, 1, 2)
 
 
 def build(

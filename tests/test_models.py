@@ -188,6 +188,18 @@ def test_the_network_owns_its_normalisation() -> None:
     assert {"mean", "std"} <= models.state(normalising).keys()
 
 
+@pytest.mark.parametrize(("channels", "shape"), [(3, (4, 3, 10, 7)), (3, (1, 3, 5, 5)), (1, (4, 1, 6, 6)), (3, (4, 1, 6, 6)), (3, (2, 3, 1, 1))])
+def test_normalisation_has_the_same_bytes_and_strides_in_every_layout(channels: int, shape: tuple[int, ...]) -> None:
+    """Row by row or channel by channel, into new memory: the pictures are those of every other network too."""
+    mean, std = torch.tensor([0.49, 0.48, 0.45][:channels]), torch.tensor([0.25, 0.24, 0.26][:channels])
+    network = models.Network(nn.Identity(), shape[1], mean, std)  # type: ignore[arg-type]
+    batch = torch.rand(*shape, generator=torch.Generator().manual_seed(2))
+    for pictures in (batch, batch.contiguous(memory_format=torch.channels_last), batch.permute(0, 1, 3, 2)):
+        before, want = pictures.clone(), (pictures.expand(-1, channels, -1, -1) - mean[:, None, None]) / std[:, None, None]
+        got = network._normalise(pictures)
+        assert torch.equal(got, want) and got.stride() == want.stride() and torch.equal(pictures, before)
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"mean": [0.5]}, None), ({"mean": [0.5, 0.5]}, "3 channels"), ({"std": [0.5, 0.5, 0.0]}, "positive"),
     ({"classes": 1}, "classes is 1"), ({"resolution": 3}, "resolution is 3"), ({"channels": 0}, "channels is 0"),
