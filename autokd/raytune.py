@@ -206,7 +206,8 @@ def ray_session(jobs: int, address: str | None, gpus: float, note: Path) -> Iter
         if started:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if address:
-                ray.init(address=address, **quiet)
+                own = {name: value for name, value in os.environ.items() if name.startswith("AUTOKD_")}  # a cluster's workers inherit none of it
+                ray.init(address=address, runtime_env={"env_vars": own}, **quiet)
             else:
                 ray.init(num_cpus=jobs if not gpus else None, include_dashboard=False, _temp_dir=str(scratch), **quiet)
         yield scratch / "results"

@@ -13,10 +13,12 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -33,8 +35,10 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
-from autokd import data, distill, download, packing, recipe, sources
+from autokd import data, distill, download, ledger, packing, recipe, sources
+from autokd.cli import app
 from autokd.document import DocumentError, UserError
 from autokd.recipe import Data as Spec
 from autokd.teachers import Store
@@ -992,6 +996,72 @@ def test_data_sets_on_the_command_line(tmp_path: Path) -> None:
     assert "did you mean 'cifar100'" in autokd("datasets", "cifar1000", cwd=tmp_path, code=2).stderr
 
 
+PETS = """\
+data:    {name: "folder:pets", resolution: 16, validation: 0.25, test: 0.25}
+teacher: {model: cnn-2x8, train: {epochs: 1, batch_size: 8}}
+student: {model: cnn-1x4}
+distill: {preset: kd}
+train:   {epochs: 1, batch_size: 8}
+"""
+SPACE = "base: base.yaml\nsearch: {trials: 2, asha: {grace_epochs: 2}, finalists: {seeds: 2}}\nvary: {distill/temperature/tau: {uniform: [1, 8]}}\n"
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A folder to work in, with a recipe and a space; what they name lies in ../sets."""
+    tree(tmp_path / "sets" / "pets", {"cat": 16, "dog": 16})
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "base.yaml").write_text(PETS)
+    (tmp_path / "work" / "space.yaml").write_text(SPACE)
+    return tmp_path / "work"
+
+
+def test_every_command_that_needs_data_takes_a_data_dir(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOKD_CACHE", str(pets / "cache"))
+    monkeypatch.chdir(pets)
+
+    def run(*args: str) -> Any:
+        monkeypatch.setenv("AUTOKD_DATA", "")
+        forget()
+        return CliRunner().invoke(app, [*args])
+
+    how = ["--space", "space.yaml", "--name", "one", "--jobs", "1", "--data-dir", "../sets", "--json"]
+    found = json.loads(autokd("search", *how, cwd=pets).stdout)  # Ray's workers stand in folders of their own
+    assert found["states"] == {"complete": 2}
+    for command in (["datasets", "folder:pets"], ["train", "base.yaml", "--quiet"], ["reproduce", found["recipe"], "--quiet"], ["export", "one", "--no-onnx"]):
+        without = run(*command)
+        assert isinstance(without.exception, UserError) and "there is no folder" in str(without.exception), command
+        assert "this is a file" in str(run(*command, "--data-dir", "base.yaml").exception)
+        assert run(*command, "--data-dir", "../sets").exit_code == 0, command
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_see_the_data_dir(pets: Path) -> None:
+    """They inherit nothing of the driver's environment."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("AUTOKD_")} | {"RAY_AUTH_MODE": "disabled"}
+    with tempfile.TemporaryDirectory(prefix="akd-", ignore_cleanup_errors=True) as scratch:  # short: Ray's sockets lie below it
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
+        ray = subprocess.Popen([*start, "--include-dashboard=false", f"--temp-dir={scratch}"], env=plain, stdout=subprocess.DEVNULL)
+        try:
+            while ray.poll() is None and not answers(port):
+                time.sleep(0.2)
+            how = ["--name", "one", "--jobs", "1", "--data-dir", "../sets", "--ray-address", f"127.0.0.1:{port}", "--json"]
+            found = json.loads(autokd("search", "--space", "space.yaml", *how, cwd=pets, RAY_AUTH_MODE="disabled").stdout)
+        finally:
+            for process in [*psutil.Process(ray.pid).children(recursive=True), ray]:
+                process.kill()
+            ray.wait(30)
+    assert found["states"] == {"complete": 2}
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 # --- real data ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -1011,8 +1081,25 @@ def trained(own: dict[str, Any], resolution: int, epochs: int, monkeypatch: pyte
     return distill.train(made, Store(None))
 
 
+def searched(name: str, data: str, resolution: int, where: Path) -> None:
+    """A small search for a student that sees half the resolution, on the files in ``where``: all of it runs, to an answer on test."""
+    work = where / "work"
+    work.mkdir()
+    (work / "base.yaml").write_text(
+        f"data: {{name: {name!r}, resolution: {resolution}, {data}}}\n"
+        "teacher: {model: cnn-2x8, train: {epochs: 1, batch_size: 50}}\n"
+        f"student: {{model: cnn-2x8, resolution: {resolution // 2}}}\n"
+        "distill: {preset: kd}\ntrain: {epochs: 2, batch_size: 50}\n"
+    )
+    (work / "space.yaml").write_text(SPACE)
+    out = json.loads(autokd("search", "--space", "space.yaml", "--name", "real", "--jobs", "1", "--data-dir", "..", "--json", cwd=work).stdout)
+    table = ledger.read(work / "mlruns" / "studies" / "real")[1]
+    assert out["states"] == {"complete": 2} and Path(out["recipe"]).is_file() and out["tests_read"] == 1
+    assert 0 <= out["winner"]["test_mean"] <= 1 and {t.state for t in table.trials.values()} == {"complete"}
+
+
 @realdata
-def test_fashion_mnist_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fashion_mnist_trains_and_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for file in (shared("FashionMNIST") / "raw").glob("*.gz"):
@@ -1022,13 +1109,15 @@ def test_fashion_mnist_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with gzip.open(raw / "t10k-images-idx3-ubyte.gz") as f:
         assert np.array_equal(run.data.read_test().pictures.numpy().reshape(-1), np.frombuffer(f.read()[16:], np.uint8))
     assert run.data.classes[0] == "T-shirt/top" and last["val/accuracy"] > 0.3
+    searched("fashion-mnist", "limit: 500, validation: 0.02", 28, tmp_path)
 
 
 @realdata
-def test_cifar100_trains_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar100_trains_and_searches_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tarfile.open(shared("cifar100-small.tar")) as t:
         t.extractall(tmp_path, filter="data")
     own = {"name": "folder:cifar100-small", "limit": 1000, "validation": 0.1, "augment": {"crop_padding": 4, "flip": True}}
     run, last = trained(own, 32, 2, monkeypatch, tmp_path)
     assert len(run.data.classes) == 100 and run.data.summary["test"] == 1000 and run.data.train.pictures.shape == (1000, 3, 32, 32)
     assert last["train/loss"] < 5 and 0 <= last["val/accuracy"] <= 1
+    searched("folder:cifar100-small", "limit: 500, validation: 0.1, augment: {crop_padding: 4, flip: true}", 32, tmp_path)
