@@ -316,13 +316,43 @@ def _first_line(doc: str | None) -> str:
 
 
 @app.command()
-def models() -> None:
-    """List the networks that a recipe may name."""
+def models(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks to build and measure, for example resnet20 timm:resnet18.")] = None,
+    resolution: Annotated[int, typer.Option(min=4, help="Pixels a side.")] = 32,
+    classes: Annotated[int, typer.Option(min=2, help="How many.")] = 100,
+    channels: Annotated[int, typer.Option(min=1, help="3 for colour, 1 for grey.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """List the networks that a recipe may name; with NAMES, measure those: parameters, FLOPs, milliseconds a batch on each device here."""
     from autokd import zoo
 
-    for name in zoo.names():
-        print(f"{name:18} {zoo.describe(name)}")
-    print("also: cnn-DEPTHxWIDTH, torchvision:NAME, timm:NAME")
+    if not names:
+        rows = {name: zoo.describe(name) for name in zoo.names()}
+        print(json.dumps(rows) if as_json else "\n".join(f"{name:18} {about}" for name, about in rows.items()))
+        if not as_json:
+            print("also: cnn-DEPTHxWIDTH, torchvision:NAME, timm:NAME")
+        return
+    if unknown := [trouble for name in names if (trouble := zoo.problem(name))]:
+        raise UserError("\n".join(unknown))
+    import torch
+
+    from autokd import models as networks
+
+    torch.set_num_threads(threads)
+    measured = {}
+    for name in names:
+        try:
+            network = networks.build(name, classes=classes, channels=channels, resolution=resolution, seed=0)
+        except ValueError as e:
+            raise UserError(str(e)) from None
+        size, speed = networks.measure(network, channels, resolution), networks.speed(network, channels, resolution)
+        measured[name] = size | {"latency_ms": speed}
+        if not as_json:
+            times = "  ".join(f"{device}, batch {batch}: {ms:.3g} ms" for device, by in speed.items() for batch, ms in by.items())
+            print(f"{name:18} {size['params']:12,} parameters {size['flops']:16,} FLOPs a picture  {times}")
+    if as_json:
+        print(json.dumps(measured))
 
 
 @app.command()

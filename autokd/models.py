@@ -22,9 +22,10 @@ from autokd.networks import FAMILIES, Featured, Output
 LEAST_PX = 4
 TORCH_FILES = (".pth", ".pt", ".tar", ".bin")
 WRAPPINGS = ("state_dict", "model", "net")    # keys under which training scripts file their weights
+BATCHES, SPEND_MS = (1, 64), 200              # of pictures, at which speed is measured, and for how long
 SHOWN = 3                                     # how many names of each kind an error lists
 
-__all__ = ["Network", "Output", "build", "latency", "load_weights", "measure", "state", "weights_hash"]
+__all__ = ["Network", "Output", "build", "latency", "load_weights", "measure", "speed", "state", "weights_hash"]
 
 
 class Network(nn.Module):
@@ -253,6 +254,17 @@ def latency(network: nn.Module, channels: int, resolution: int, batch: int, devi
                 torch.accelerator.synchronize(pictures.device)
             times.append(1000 * (time.perf_counter() - start))
     return statistics.median(times[3:])
+
+
+def speed(network: nn.Module, channels: int, resolution: int) -> dict[str, dict[int, float]]:
+    """``{"cpu": {1: …, 64: …}}``: of each kind of device here, ``latency`` in ms by batch size, over about `SPEND_MS` each."""
+    out: dict[str, dict[int, float]] = {}
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        out[device] = {}
+        for batch in BATCHES:
+            once = latency(network, channels, resolution, batch, device, repeats=1)
+            out[device][batch] = latency(network, channels, resolution, batch, device, repeats=int(min(max(SPEND_MS / once, 5), 50)))
+    return out
 
 
 def _pictures(network: nn.Module, batch: int, channels: int, resolution: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The networks: their names, sizes, features, and weights in files."""
 
 import doctest
+import json
 import math
 import os
 import subprocess
@@ -15,6 +16,7 @@ from torch import nn
 
 from autokd import models, zoo
 from autokd.networks import FAMILIES, Backbone
+from tests.conftest import autokd
 
 # Millions of parameters for 100 classes at 32 px, as the CIFAR-100 distillation literature gives them.
 MILLIONS = {
@@ -387,3 +389,15 @@ def test_latency_leaves_the_network_alone() -> None:
     before = models.weights_hash(network)
     assert models.latency(network, channels=1, resolution=8, batch=2, device="cpu", repeats=3) > 0
     assert network.training and models.weights_hash(network) == before
+
+
+def test_networks_are_measured_on_the_command_line(tmp_path: Path) -> None:
+    about = json.loads(autokd("models", "resnet20", "cnn-1x4", "--json", cwd=tmp_path).stdout)
+    assert (about["resnet20"]["params"], about["resnet20"]["flops"]) == (278324, 81637888)  # 40.8 million multiply-adds
+    devices = {"cpu", "cuda"} if torch.cuda.is_available() else {"cpu"}
+    for measured in about.values():
+        assert measured["latency_ms"].keys() == devices
+        assert all(by.keys() == {"1", "64"} and min(by.values()) > 0 for by in measured["latency_ms"].values())
+    wrong = autokd("models", "resnt20", "torchvision:nothing", cwd=tmp_path, code=2).stderr
+    assert "did you mean 'resnet20'?" in wrong and "Traceback" not in wrong
+    assert "nearest: torchvision:" in autokd("models", "torchvision:nothing", cwd=tmp_path, code=2).stderr
