@@ -35,7 +35,8 @@ def main() -> None:
             trained += 0 if given else 3 * one * n * m.train.epochs
             answers += one * n * r.train.epochs
         disk = len(members) * n * classes * (2 if r.teacher.table == "fp16" else 4) * r.train.epochs
-        print(f"{path}: student {student / 1e15:.3g} PFLOP, those who teach {trained / 1e15:.3g}, their answers {answers / 1e15:.3g}; tables {disk / 1e9:.3g} GB")
+        learning = f"student {student / 1e15:.3g} PFLOP, those who teach {trained / 1e15:.3g}"
+        print(f"{path}: {learning}, their answers {answers / 1e15:.3g}; tables {disk / 1e9:.3g} GB")
 
 
 if __name__ == "__main__":
