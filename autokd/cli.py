@@ -342,10 +342,7 @@ def models(
     torch.set_num_threads(threads)
     measured = {}
     for name in names:
-        try:
-            network = networks.build(name, classes=classes, channels=channels, resolution=resolution, seed=0)
-        except ValueError as e:
-            raise UserError(str(e)) from None
+        network = networks.build(name, classes=classes, channels=channels, resolution=resolution, seed=0)
         size, speed = networks.measure(network, channels, resolution), networks.speed(network, channels, resolution)
         measured[name] = size | {"latency_ms": speed}
         if not as_json:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from autokd import zoo
+from autokd.document import UserError
 from autokd.networks import FAMILIES, Featured, Output
 
 LEAST_PX = 4
@@ -96,12 +97,12 @@ def build(
             and timm check and read it their way.
 
     Raises:
-        ValueError: Unknown name, impossible resolution or number, or a failed download.
+        UserError: Unknown name, impossible resolution or number, or a failed download.
     """
     card = zoo.card(name)
     for what, value, least in (("classes", classes, 2), ("channels", channels, 1), ("resolution", resolution, LEAST_PX)):
         if value < least:
-            raise ValueError(f"{name}: {what} is {value}, but at least {least} is needed")
+            raise UserError(f"{name}: {what} is {value}, but at least {least} is needed")
     taken = channels
     backbone: Featured
     with _drawn_with(seed), torch.device("cpu"):
@@ -114,7 +115,7 @@ def build(
             backbone, taken = made.backbone, made.channels
             mean, std = (made.mean, made.std) if pretrained else (mean, std)
         elif pretrained:
-            raise ValueError(f"{name}: only torchvision: and timm: names have pretrained weights")
+            raise UserError(f"{name}: only torchvision: and timm: names have pretrained weights")
         else:
             backbone = FAMILIES[card.family](channels=channels, classes=classes, resolution=resolution, **card.keywords)
     return Network(backbone, channels, _per_channel("mean", mean, 0.0, taken), _per_channel("std", std, 1.0, taken))
@@ -138,9 +139,9 @@ def _per_channel(what: str, values: Sequence[float] | Tensor | None, default: fl
     if tensor.shape == (1,):
         tensor = tensor.repeat(channels)      # 1-channel data in a network that takes 3
     if tensor.shape != (channels,):
-        raise ValueError(f"{what} has shape {list(tensor.shape)}, but the network takes {channels} channels")
+        raise UserError(f"{what} has shape {list(tensor.shape)}, but the network takes {channels} channels")
     if what == "std" and not bool((tensor > 0).all()):
-        raise ValueError(f"std is {tensor.tolist()}, but has to be positive")
+        raise UserError(f"std is {tensor.tolist()}, but has to be positive")
     return tensor
 
 
@@ -169,7 +170,7 @@ def load_weights(network: Network, path: str | Path) -> None:
     'model', 'net') and the prefix 'module.' are taken off. Code in a file is never run: one that needs it is refused.
 
     Raises:
-        ValueError: No such file, another format, code in it, or weights of another network: names and both shapes are told.
+        UserError: No such file, another format, code in it, or weights of another network: names and both shapes are told.
     """
     weights = _unwrapped(_read(Path(path)), path)
     ours = network.state_dict()
@@ -184,7 +185,7 @@ def load_weights(network: Network, path: str | Path) -> None:
         if lone := sorted(name for name in names if name not in others):
             faults.append(f"the file {what} {_first(lone)}")
     if faults:
-        raise ValueError(f"{path} holds the weights of another network (or number of classes): {_first(faults, '; ')}")
+        raise UserError(f"{path} holds the weights of another network (or number of classes): {_first(faults, '; ')}")
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(weights[name])       # state_dict's tensors share memory with the network
@@ -196,20 +197,20 @@ def _first(items: Sequence[str], separator: str = ", ") -> str:
 
 def _read(path: Path) -> Any:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file of weights")
+        raise UserError(f"{path}: no such file of weights")
     if path.suffix == ".safetensors":
         try:
             return safetensors.torch.load_file(path)
         except safetensors.SafetensorError as fault:
-            raise ValueError(f"{path} is not a safetensors file: {fault}") from fault
+            raise UserError(f"{path} is not a safetensors file: {fault}") from fault
     if path.suffix not in TORCH_FILES:
-        raise ValueError(f"{path}: weights are read from .safetensors, {', '.join(TORCH_FILES)}")
+        raise UserError(f"{path}: weights are read from .safetensors, {', '.join(TORCH_FILES)}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:                # the reader answers a file of garbage with any error
         code = re.search(r"GLOBAL ([\w.]+)", str(fault))
         reason = f"reading it would run {code[1]}, and code in a file is never run" if code else "torch cannot read it"
-        raise ValueError(f"{path} is not a plain file of weights: {reason}; save the state dict alone, as .safetensors") from fault
+        raise UserError(f"{path} is not a plain file of weights: {reason}; save the state dict alone, as .safetensors") from fault
 
 
 def _unwrapped(content: Any, path: str | Path) -> dict[str, Tensor]:
@@ -217,7 +218,7 @@ def _unwrapped(content: Any, path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} holds no dict of tensors, neither at its top nor under {', '.join(map(repr, WRAPPINGS))}")
+        raise UserError(f"{path} holds no dict of tensors, neither at its top nor under {', '.join(map(repr, WRAPPINGS))}")
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from autokd import models, zoo
+from autokd import models, plan, space, zoo
 from autokd.networks import FAMILIES, Backbone
 from tests.conftest import autokd
 
@@ -401,3 +401,19 @@ def test_networks_are_measured_on_the_command_line(tmp_path: Path) -> None:
     wrong = autokd("models", "resnt20", "torchvision:nothing", cwd=tmp_path, code=2).stderr
     assert "did you mean 'resnet20'?" in wrong and "Traceback" not in wrong
     assert "nearest: torchvision:" in autokd("models", "torchvision:nothing", cwd=tmp_path, code=2).stderr
+
+
+def test_a_teacher_that_does_not_fit_is_one_line_on_the_command_line(recipe_file: Path) -> None:
+    for name, classes in (("fits.pth", 10), ("wrong.pth", 7)):
+        network = models.build("cnn-3x16", classes=classes, channels=1, resolution=8, seed=0)
+        torch.save({"state_dict": network.backbone.state_dict()}, recipe_file.parent / name)
+    how = ["base.yaml", "--quiet", "--set", "train/epochs=1", "--set"]
+    autokd("train", *how, "teacher/weights=fits.pth", cwd=recipe_file.parent)
+    wrong = autokd("train", *how, "teacher/weights=wrong.pth", cwd=recipe_file.parent, code=2).stderr
+    assert "wrong.pth holds the weights of another network (or number of classes): " in wrong and "[7, 16] in the file and [10, 16] here" in wrong
+
+
+def test_a_plan_counts_the_tables_of_a_teacher_that_exists(space_file: Path) -> None:
+    trained, given = (plan.plan(space.load(space_file, sets=sets)) for sets in ((), ("teacher/weights=teacher.pth",)))
+    assert trained.teachers == {"cnn-3x16": 1} and given.teachers == {} and given.tables == trained.tables == 4
+    assert "teachers      none to train" in plan.text(space.load(space_file), given)
