@@ -29,6 +29,22 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", h
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+def _data_dir(given: Path | None) -> Path | None:
+    """``--data-dir`` is ``AUTOKD_DATA`` for this process and all that it starts."""
+    if given is not None:
+        where = given.expanduser().absolute()
+        if where.exists() and not where.is_dir():
+            raise UserError(f"--data-dir {given}: this is a file; expected a folder")
+        os.environ["AUTOKD_DATA"] = str(where)
+    return given
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", callback=_data_dir, help="Where downloads go, and what is there already is found (default: AUTOKD_DATA, else the cache)."),
+]
+
+
 def main() -> None:
     """The console script: turns what users can mend into one message and an exit code, and never shows them a traceback."""
     try:
@@ -48,7 +64,10 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None: ...
+def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    for name in ("AUTOKD_CACHE", "AUTOKD_DATA", "AUTOKD_RUNS"):  # a search's workers stand in folders of their own
+        if given := os.environ.get(name):
+            os.environ[name] = str(Path(given).expanduser().absolute())
 
 
 @app.command()
@@ -63,6 +82,7 @@ def search(
     name: Annotated[str | None, typer.Option(help="The study's name.")] = None,
     extend: Annotated[str | None, typer.Option(metavar="NAME", help="Add --trials N to a finished study.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="NAME", help="Go on with a study that was stopped or killed.")] = None,
+    data_dir: DataDir = None,
     ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to use.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="An MLflow server (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, from a short probe, and stop.")] = False,
@@ -97,7 +117,7 @@ def search(
             assert loaded is not None
             outcome = searches.start(loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view, **how)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: autokd search --resume {chosen}", file=sys.stderr)
+        print(f"\ninterrupted; go on with: autokd search --resume {chosen}{f' --data-dir {data_dir}' if data_dir else ''}", file=sys.stderr)
         raise typer.Exit(130) from None
     from autokd import summary
 
@@ -127,6 +147,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe: hand-written, exported, or a trial's.")],
     sets: Sets = None,
     out: Annotated[Path, typer.Option(help="The folder for student.safetensors, metrics.json and recipe.yaml.")] = Path("out"),
+    data_dir: DataDir = None,
     test: Annotated[bool, typer.Option("--test", help="Read the test pictures when the run is over.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Json = False,
@@ -151,6 +172,7 @@ def train(
 def reproduce(
     recipe: Annotated[Path, typer.Argument(help="An exported recipe, with results; a file, or runs:/ID.")],
     sets: Sets = None,
+    data_dir: DataDir = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train the teachers again too.")] = False,
     seeds: Annotated[int | None, typer.Option(min=2, help="Train so many fresh seeds too, for an interval of this machine.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -168,6 +190,7 @@ def reproduce(
 def export(
     name: Annotated[str, typer.Argument(help="A finished study.")],
     out: Annotated[Path | None, typer.Option(help="The folder to make (default: exports/NAME).")] = None,
+    data_dir: DataDir = None,
     onnx: Annotated[bool, typer.Option(help="Write student.onnx (needs the extra `onnx`).")] = True,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Scale the logits by a temperature fitted on validation.")] = False,
     as_json: Json = False,
@@ -294,20 +317,47 @@ def _first_line(doc: str | None) -> str:
 
 
 @app.command()
-def models() -> None:
-    """List the networks that a recipe may name."""
+def models(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks to build and measure, for example resnet20 timm:resnet18.")] = None,
+    resolution: Annotated[int, typer.Option(min=4, help="Pixels a side.")] = 32,
+    classes: Annotated[int, typer.Option(min=2, help="How many.")] = 100,
+    channels: Annotated[int, typer.Option(min=1, help="3 for colour, 1 for grey.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """List the networks that a recipe may name; with NAMES, measure those: parameters, FLOPs, milliseconds a batch on each device here."""
     from autokd import zoo
 
-    for name in zoo.names():
-        print(f"{name:18} {zoo.describe(name)}")
-    print("also: cnn-DEPTHxWIDTH, torchvision:NAME, timm:NAME")
+    if not names:
+        rows = {name: zoo.describe(name) for name in zoo.names()}
+        print(json.dumps(rows) if as_json else "\n".join(f"{name:18} {about}" for name, about in rows.items()))
+        if not as_json:
+            print("also: cnn-DEPTHxWIDTH, torchvision:NAME, timm:NAME")
+        return
+    if unknown := [trouble for name in names if (trouble := zoo.problem(name))]:
+        raise UserError("\n".join(unknown))
+    import torch
+
+    from autokd import models as networks
+
+    torch.set_num_threads(threads)
+    measured = {}
+    for name in names:
+        network = networks.build(name, classes=classes, channels=channels, resolution=resolution, seed=0)
+        size, speed = networks.measure(network, channels, resolution), networks.speed(network, channels, resolution)
+        measured[name] = size | {"latency_ms": speed}
+        if not as_json:
+            times = "  ".join(f"{device}, batch {batch}: {ms:.3g} ms" for device, by in speed.items() for batch, ms in by.items())
+            print(f"{name:18} {size['params']:12,} parameters {size['flops']:16,} FLOPs a picture  {times}")
+    if as_json:
+        print(json.dumps(measured))
 
 
 @app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(help="A set to fetch and pack now; folder:PATH for one of your own.")] = None,
     resolution: Annotated[int, typer.Option(min=4, help="The largest resolution it will be used at: decides how large pictures are kept.")] = 32,
-    data_dir: Annotated[Path | None, typer.Option(help="Where downloads go, and what is there already is found (default: AUTOKD_DATA).")] = None,
+    data_dir: DataDir = None,
     skip: Annotated[bool, typer.Option("--skip", help="Leave out files that are no pictures, rather than stop.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every byte of the pack again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Go on where the pack will exceed 20 GB.")] = False,
@@ -329,9 +379,9 @@ def datasets(
     spec = recipes.parse({"data": {"name": name, "resolution": resolution, "on_error": "skip" if skip else "stop"}, "student": {"resolution": resolution}}).data
     from autokd import data as packed
 
-    pack = packed.pack(spec, data_dir=data_dir, large=True if yes else None)
+    pack = packed.pack(spec, large=True if yes else None)
     if verify:
-        packed.verify(spec, data_dir=data_dir)
+        packed.verify(spec)
     about = pack.about() | ({"verified": True} if verify else {})
     print(json.dumps(about) if as_json else "\n".join(f"{key:12} {value}" for key, value in about.items()))
 

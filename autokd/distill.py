@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from autokd import axes, metrics, models, rng
 from autokd import data as datasets
 from autokd.data import Data, Split
-from autokd.document import write_atomically
+from autokd.document import UserError, write_atomically
 from autokd.networks.backbone import Backbone
 from autokd.recipe import Recipe, Train
 from autokd.teachers import Store, ladder, layout, precision
@@ -370,12 +370,12 @@ def optimizer(train: Train, parameters: list[nn.Parameter]) -> torch.optim.Optim
 
 
 def share_stem(one: models.Network, other: models.Network) -> None:
-    """Make two networks share their first convolution. ValueError where the shapes do not allow it."""
+    """Make two networks share their first convolution. UserError where the shapes do not allow it."""
     if not isinstance(one.backbone, Backbone) or not isinstance(other.backbone, Backbone):
-        raise ValueError("share_stem: only AutoKD's own networks have a stem to share")
+        raise UserError("share_stem: only AutoKD's own networks have a stem to share")
     shapes = [[tuple(p.shape) for p in b.stem.parameters()] for b in (one.backbone, other.backbone)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"share_stem: the first layers differ: {shapes[0]} and {shapes[1]}")
+        raise UserError(f"share_stem: the first layers differ: {shapes[0]} and {shapes[1]}")
     other.backbone.stem = one.backbone.stem
 
 

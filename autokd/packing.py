@@ -346,14 +346,16 @@ def _by_processes(workers: int, chunks: Sequence[Any], root: Path, short_side: i
     fork = multiprocessing.get_context("fork")
     pipes, processes = [], []
     gc.freeze()  # or the first collection in each child would copy all of the parent's memory
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # for good in the children: Ctrl-C is the parent's to answer
     try:
         for w in range(workers):
             here, there = fork.Pipe()
-            process = fork.Process(target=_serve, args=(there, chunks[w::workers], root, short_side, handle), daemon=True)
-            process.start()
-            there.close()
             pipes.append(here)
+            process = fork.Process(target=_serve, args=(there, pipes, chunks[w::workers], root, short_side, handle), daemon=True)
+            process.start()
             processes.append(process)
+            there.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         for i in range(len(chunks) + workers):
             pipe = pipes[i % workers]
             try:
@@ -364,20 +366,25 @@ def _by_processes(workers: int, chunks: Sequence[Any], root: Path, short_side: i
                     pipe.send(end)
                     end += done.length
                     yield done
-            except EOFError:
+            except (EOFError, ConnectionError):
                 raise UserError(f"{root}: a process that decodes pictures was killed; is there enough memory for {workers} of them?") from None
     finally:
-        gc.unfreeze()
-        for process, pipe in zip(processes, pipes, strict=True):
-            process.terminate()
+        for process in processes:
+            process.kill()
+        for process in processes:
             process.join()
+        for pipe in pipes:
             pipe.close()
+        gc.unfreeze()
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
-def _serve(pipe: Any, chunks: Sequence[Any], root: Path, short_side: int, handle: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+def _serve(pipe: Any, parents: Sequence[Any], chunks: Sequence[Any], root: Path, short_side: int, handle: int) -> None:
+    """A child's whole life. ``parents``: the parent's ends of all pipes so far, which this process has inherited."""
+    for inherited in parents:
+        inherited.close()  # so that this pipe ends with the parent, however that ends
     before = b""
-    with contextlib.suppress(BrokenPipeError, EOFError):  # which is gone
+    with contextlib.suppress(EOFError, ConnectionError, MemoryError):  # the parent is gone; or it is told by this pipe's end
         for i, chunk in enumerate([*chunks, None]):
             made = _chunk(chunk, root, short_side) if chunk is not None else None
             if i:  # only now, when the answer has long been there

@@ -44,11 +44,12 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)
     groups = len(space.per.options) if space.per else 1
     finals = (search.finalists.top + CONTROLS) * groups * search.finalists.seeds * length
-    members = teachers(space)
+    asked = teachers(space)
     out = Plan(wanted, [name for name, _ in space.starting_points()], branches(space), rungs, search_epochs, finals, {}, 0)
-    for m in members.values():
-        out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1
-    out.tables = len(members) * length
+    for (_, weights), m in asked.items():
+        if weights == "train":
+            out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1
+    out.tables = len(asked) * length
     theirs = ("data/", "view/", "teacher/train", "ladder_train")
     free = [n.path for n in space.leaves() if n.path.startswith(theirs) and getattr(n, "kind", "") != "choice"]
     if free:
@@ -69,14 +70,13 @@ def branches(space: Space) -> dict[str, list[str]]:
     return out
 
 
-def teachers(space: Space) -> dict[str, Recipe]:
-    """Fingerprint → recipe of every network that some trial needs trained, over the space's structural choices."""
-    out: dict[str, Recipe] = {}
+def teachers(space: Space) -> dict[tuple[str, str], Recipe]:
+    """``(fingerprint, weights)`` → recipe of every network that some trial asks, over the space's structural choices. Weights: train, or given."""
+    out: dict[tuple[str, str], Recipe] = {}
     for choose in corners(space.root, space.base.to_dict()):
         made, _ = recipes.check(space.point(choose).data)
-        for member in made.members() if made else []:
-            if not (made and made.teacher.weights != "train" and not member.needs_teacher):
-                out[member.fingerprint()] = member
+        if made:
+            out |= {(m.fingerprint(), "train" if m.needs_teacher else made.teacher.weights): m for m in made.members()}
     return out
 
 
@@ -107,8 +107,8 @@ def text(space: Space, p: Plan) -> str:
     lines = [f"trials        {p.trials}, the first {len(p.baselines)} are baselines: {', '.join(p.baselines) or 'none'}"]
     lines.append(f"rungs         {', '.join(map(str, p.rungs)) or 'none'} of {space.base.train.epochs} epochs")
     lines.append(f"epochs        about {p.search_epochs} to search, up to {p.final_epochs} to confirm the finalists beside their controls")
-    networks = ", ".join(f"{n} × {model}" for model, n in p.teachers.items()) or "none"
-    lines.append(f"teachers      {networks}; each is trained once")
+    networks = ", ".join(f"{n} × {model}" for model, n in p.teachers.items())
+    lines.append(f"teachers      {f'{networks}; each is trained once' if networks else 'none to train'}")
     lines.append(f"tables        up to {p.tables}, one an epoch and network" + (f", {p.disk_mb:.1f} MB" if p.disk_mb is not None else ""))
     if p.seconds is not None:
         lines.append(f"time          about {_duration(p.seconds)}, from a probe of two epochs")

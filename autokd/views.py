@@ -72,21 +72,23 @@ class Pictures:
         """All of them as float32, 0 to 255: for sets that fit."""
         return self[:].float()
 
-    def cut(self, rows: Tensor, boxes: np.ndarray, flips: np.ndarray | None, size: int, dtype: torch.dtype = torch.uint8) -> Tensor:
-        """``[B, C, size, size]``, whole numbers of 0 to 255: of pictures ``rows`` [B] the boxes, resized; zeros beyond a picture's edge.
+    def cut(self, rows: Tensor, boxes: np.ndarray, flips: np.ndarray | None, size: int, *, floats: bool = False) -> Tensor:
+        """``[B, C, size, size]``: of pictures ``rows`` [B] the boxes, resized; zeros beyond a picture's edge.
 
+        uint8, or the same 256 levels as float32 in [0, 1] (``floats``). On a CPU the layout is channels last, as pictures are stored.
         ``boxes``: ``[N, 4]`` top, left, height, width in stored pixels; ``flips``: ``[N]`` bool, which are mirrored.
         """
         index = rows.cpu().numpy()
         if not len(index):
-            return torch.empty((0, self.shape[1], size, size), dtype=dtype, device=self.device)
+            return torch.empty((0, self.shape[1], size, size), dtype=torch.float32 if floats else torch.uint8, device=self.device)
         mirrored = np.zeros(len(index), bool) if flips is None else flips[index]
         if self.device.type == "cpu":
-            return self._cut_each(index, boxes[index], mirrored, size, dtype)
+            return self._cut_each(index, boxes[index], mirrored, size, floats)
         flat, starts = self.flat, self.starts[index]
         if isinstance(flat, np.ndarray):
             flat, starts = self._bring(index)
-        return cut_all(flat, starts, self.sizes[index], boxes[index], mirrored, self.shape[1], size, self.planar).to(dtype)
+        out = cut_all(flat, starts, self.sizes[index], boxes[index], mirrored, self.shape[1], size, self.planar)
+        return out.float().div_(255) if floats else out
 
     def stored(self, row: int) -> np.ndarray:
         """``[h, w, C]``: a picture as it lies in the pack."""
@@ -95,9 +97,9 @@ class Pictures:
         pixels = self.flat[start : start + h * w * c]
         return pixels.reshape(c, h, w).transpose(1, 2, 0) if self.planar else pixels.reshape(h, w, c)
 
-    def _cut_each(self, index: np.ndarray, boxes: np.ndarray, flips: np.ndarray, size: int, dtype: torch.dtype) -> Tensor:
-        kind = np.uint8 if dtype == torch.uint8 else np.float32
-        out = torch.from_numpy(np.empty((len(index), self.shape[1], size, size), kind))  # numpy asks for huge pages: half the cost of new memory
+    def _cut_each(self, index: np.ndarray, boxes: np.ndarray, flips: np.ndarray, size: int, floats: bool) -> Tensor:
+        # numpy asks for huge pages: half the cost of new memory
+        out = torch.from_numpy(np.empty((len(index), size, size, self.shape[1]), np.float32 if floats else np.uint8)).permute(0, 3, 1, 2)
         self._expect(index)
         order = np.argsort(index) if self.mapped else np.arange(len(index))  # a disk is read in its own order
         for b, row, (top, left, height, width), flip in zip(order.tolist(), index[order].tolist(), boxes[order].tolist(), flips[order].tolist(), strict=True):
@@ -106,12 +108,17 @@ class Pictures:
             if y0 >= y1 or x0 >= x1:  # all padding
                 out[b] = 0
                 continue
-            piece = torch.from_numpy(np.array(self.stored(row)[y0:y1, x0:x1])).permute(2, 0, 1)
+            pixels = np.array(self.stored(row)[y0:y1, x0:x1])
+            piece = torch.from_numpy(pixels.reshape(1, *pixels.shape)).permute(0, 3, 1, 2)  # channels last, and known as such by its strides
             if (y1 - y0, x1 - x0) != (height, width):
                 piece = F.pad(piece, (x0 - left, left + width - x1, y0 - top, top + height - y1))
             if (height, width) != (size, size):
-                piece = F.interpolate(piece[None], (size, size), mode="bilinear", antialias=True)[0]
-            out[b] = piece.flip(2) if flip else piece
+                piece = F.interpolate(piece, (size, size), mode="bilinear", antialias=True)
+            piece = piece.flip(3) if flip else piece
+            if floats:
+                torch.div(piece, 255, out=out[b : b + 1])  # while the piece is in the processor's cache
+            else:
+                out[b] = piece[0]
         return out
 
     def _expect(self, index: np.ndarray) -> None:
@@ -225,7 +232,7 @@ class Views:
         """Unmixed views, at the stored size or at ``resolution``."""
         if isinstance(self.source, Pictures):
             boxes = self.source.centres if self.boxes is None else self.boxes
-            return self.source.cut(rows, boxes, self.flips, resolution if self.resized else self.source.side, torch.float32).div_(255)
+            return self.source.cut(rows, boxes, self.flips, resolution if self.resized else self.source.side, floats=True)
         if self.boxes is None:
             out = self._flipped(self.source[rows], rows)
         else:

@@ -8,14 +8,21 @@ import hashlib
 import http.server
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
+import socket
 import struct
+import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
+import time
 import tracemalloc
+import types
 import urllib.error
 import warnings
 import zipfile
@@ -24,11 +31,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
-from autokd import data, distill, download, packing, recipe, sources
+from autokd import data, distill, download, ledger, packing, recipe, sources
+from autokd.cli import app
 from autokd.document import DocumentError, UserError
 from autokd.recipe import Data as Spec
 from autokd.teachers import Store
@@ -381,8 +391,8 @@ def test_a_class_of_which_nothing_can_be_read(tmp_path: Path) -> None:
 # --- packs -------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", ["threads", "processes"])
-def test_a_disk_that_fills_up_leaves_nothing_behind(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["one by one", "threads", "processes"])
+def test_a_disk_that_fills_up_leaves_nothing_behind(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tree(tmp_path / "pets", {"cat": 80, "dog": 80})
     before = packed(root)
     tree(root, {"cat": 81}, seed=7)
@@ -396,8 +406,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(by: str, tmp_path: Path, mon
         return real(handle, block, offset)
 
     monkeypatch.setattr(packing.os, "pwrite", filling)
-    monkeypatch.setattr(packing, "_may_fork", lambda files: by == "processes")
-    monkeypatch.setattr(packing.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    decode_by(how, monkeypatch)
     with pytest.raises(UserError, match="the disk filled up while packing .*pets; nothing was kept.*AUTOKD_CACHE"):
         packed(root)
     cache = tmp_path / "cache" / "data"
@@ -407,6 +416,25 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(by: str, tmp_path: Path, mon
     assert after.parts == {"train": 161} and after.fingerprint != before.fingerprint
     assert [f.name for f in cache.glob("*.pack")] == [after.file.name]  # type: ignore[union-attr]  # and the old pack is gone
     assert all(np.array_equal(stored(after, i), np.asarray(Image.open(root / path))) for i, path in enumerate(after.paths()))
+
+
+@pytest.mark.parametrize("share", [0.5, 1.01])
+@pytest.mark.parametrize("how", ["one by one", "threads", "processes"])
+def test_what_the_system_will_not_write_is_nowhere(how: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real limit, in the middle of the pixels and in what follows them."""
+    import resource
+
+    root = tree(tmp_path / "pets", {"cat": 80, "dog": 80})
+    decode_by(how, monkeypatch)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * 160 * 20 * 20 * 3), old[1]))
+    try:
+        with pytest.raises(UserError, match="cache/data: packing folder:.*pets failed: File too large"):
+            packed(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert not left_behind(tmp_path / "cache") and not list((tmp_path / "cache" / "data").glob("*.pack"))
+    assert packed(root).parts == {"train": 160}
 
 
 def test_a_second_start_packs_nothing_and_a_changed_folder_is_packed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,36 +491,124 @@ def test_two_processes_pack_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(set(found)) == 1 and len(found) == 4 and len(made) == 1
 
 
-def test_many_files_are_decoded_by_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tree(tmp_path / "pets", {"cat": 90, "dog": 70}, (20, 30))
-    threads = packed(root)
+DECODING = ["one by one", "threads", "processes"]
+
+
+def decode_by(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing.os, "sched_getaffinity", lambda process: set(range(1 if how == "one by one" else 3)), raising=False)
+    monkeypatch.setattr(packing, "_may_fork", lambda files: how == "processes")
+
+
+def left_behind(cache: Path) -> list[Any]:
+    """Processes of ours, and files that are no finished pack."""
+    return [*multiprocessing.active_children(), *(f.name for f in cache.glob("*/*") if f.suffix not in {".lock", ".pack", ".json"})]
+
+
+def test_decoding_side_by_side_gives_the_same_bytes_and_the_same_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, files = tree(tmp_path / "pets", {"cat": 90, "dog": 71}, (20, 30)), {}
+    tree(root, {"cat": 30}, (31, 17), seed=3)
+    broken = {path: path.read_bytes() for path in (root / "cat" / "004.png", root / "dog" / "069.png")}
+    for how in DECODING:
+        decode_by(how, monkeypatch)
+        pack = packed(root)
+        assert pack.file and len(pack.paths()) == 161
+        for path in broken:
+            path.write_text("x")
+        with pytest.raises(UserError, match="cat/004.png: cannot be read"):  # the first in the order of the files, not of the processes
+            packed(root)
+        skipped = packed(root, on_error="skip")
+        assert [Path(s["path"]) for s in skipped.skipped] == list(broken) and skipped.file
+        files[how] = [pack.fingerprint, skipped.file.read_bytes(), skipped.fingerprint]
+        assert not left_behind(tmp_path / "cache")
+        for path, content in broken.items():
+            path.write_bytes(content)
+        shutil.rmtree(tmp_path / "cache")
+    assert files["one by one"] == files["threads"] == files["processes"]
+
+
+def test_processes_are_for_many_files_and_never_beside_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name == "ray"]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setattr(packing, "FORK_FROM", 1)
-    monkeypatch.setattr(packing.os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
-    assert packing._may_fork(160) == sys.platform.startswith("linux")
-    shutil.rmtree(tmp_path / "cache")
-    assert packed(root).fingerprint == threads.fingerprint and packed(root).paths() == threads.paths()
-    (root / "dog" / "069.png").write_text("x")
-    with pytest.raises(UserError, match="dog/069.png: cannot be read"):
-        packed(root)
-    monkeypatch.setattr(packing, "decode", lambda *a: os._exit(9))
-    with pytest.raises(UserError, match="a process that decodes pictures was killed"):
-        packed(root)
-    assert not list((tmp_path / "cache" / "data").glob(".*.part"))
+    assert packing._may_fork(packing.FORK_FROM) == sys.platform.startswith("linux") and not packing._may_fork(packing.FORK_FROM - 1)
+    monkeypatch.setitem(sys.modules, "ray", types.ModuleType("ray"))
+    assert not packing._may_fork(10**6)
 
 
-def test_memory_stays_flat_while_packing(tmp_path: Path) -> None:
-    root = tree(tmp_path / "many", {"a": 500, "b": 500}, (64, 64))
-    contents = sources.folder(root)
-    packing.write(contents, tmp_path / "warm.json", "warm", short_side=64)
+@pytest.mark.parametrize("when", ["decoding the first", "decoding a later one", "writing"])
+def test_a_killed_process_is_told(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "pets", {"cat": 300, "dog": 300})
+    decode_by("processes", monkeypatch)
+    real, parent = packing.decode, os.getpid()
+
+    def killed(*args: Any) -> Any:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def decode(path: str, short_side: int) -> Any:
+        if when == "decoding the first" or path.endswith("dog/290.png"):
+            killed()
+        return real(path, short_side)
+
+    monkeypatch.setattr(packing.os, "pwrite", killed) if when == "writing" else monkeypatch.setattr(packing, "decode", decode)
+    with pytest.raises(UserError, match="pets: a process that decodes pictures was killed; is there enough memory"):
+        packed(root)
+    assert not left_behind(tmp_path / "cache") and not list((tmp_path / "cache" / "data").glob("*.pack"))
+
+
+SLOWLY = """\
+import sys, time
+from pathlib import Path
+from autokd import packing, sources
+real = packing.decode
+packing.decode = lambda *args: (time.sleep(0.02), real(*args))[1]
+packing.os.sched_getaffinity = lambda process: {0, 1, 2}
+packing._may_fork = lambda files: True
+packing.obtain(Path("cache/x.json"), lambda: sources.folder(Path("pets")), "x", short_side=64, skip=False, fresh=lambda: None)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes decode on Linux alone")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_one_that_packs(number: signal.Signals, tmp_path: Path) -> None:
+    tree(tmp_path / "pets", {"cat": 300, "dog": 300})
+    run = subprocess.Popen([sys.executable, "-c", SLOWLY], cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    children: list[psutil.Process] = []
+    while len(children) < 3 and run.poll() is None:
+        time.sleep(0.02)
+        children = psutil.Process(run.pid).children()
+    if number == signal.SIGINT:
+        os.killpg(run.pid, number)  # as a terminal does: everyone gets it
+    else:
+        run.send_signal(number)
+    said = run.communicate(timeout=30)[1]
+    assert len(children) == 3 and run.returncode == -number, said
+    assert not psutil.wait_procs(children, timeout=30)[1] and said.count("Traceback") == (number == signal.SIGINT), said  # the parent's own
+    pack = packing.obtain(tmp_path / "cache/x.json", lambda: sources.folder(tmp_path / "pets"), "x", short_side=64, skip=False, fresh=lambda: None)
+    assert len(pack.labels) == 600 and not list((tmp_path / "cache").glob(".*.part"))  # nobody holds the lock, and what was left is gone
+
+
+@pytest.mark.parametrize("how", DECODING)
+def test_memory_stays_flat_while_packing(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "many", {"a": 1, "b": 1}, (96, 96))
+    for i in range(1, 600):
+        for name in "ab":
+            os.link(root / name / "000.png", root / name / f"{i:03}.png")
+    contents, most = sources.folder(root), 1200 * 96 * 96 * 3 / 2  # half of the pixels
+    decode_by(how, monkeypatch)
+    packing.write(contents, tmp_path / "warm.json", "warm", short_side=96)
+    real = packing.decode
+
+    def decode(*args: Any) -> Any:
+        assert tracemalloc.get_traced_memory()[1] < most  # of a process: in its own memory
+        return real(*args)
+
+    monkeypatch.setattr(packing, "decode", decode)
     tracemalloc.start()
-    packing.write(contents, tmp_path / "x.json", "x", short_side=64)
+    packing.write(contents, tmp_path / "x.json", "x", short_side=96)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     pack = packing.read(tmp_path / "x.json")
-    assert pack is not None and pack.flat.size == 1000 * 64 * 64 * 3
-    assert peak < pack.flat.size / 2
+    assert pack is not None and pack.flat.size == 2 * most and peak < most
 
 
 def test_large_packs_are_asked_for_and_full_disks_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -880,6 +996,72 @@ def test_data_sets_on_the_command_line(tmp_path: Path) -> None:
     assert "did you mean 'cifar100'" in autokd("datasets", "cifar1000", cwd=tmp_path, code=2).stderr
 
 
+PETS = """\
+data:    {name: "folder:pets", resolution: 16, validation: 0.25, test: 0.25}
+teacher: {model: cnn-2x8, train: {epochs: 1, batch_size: 8}}
+student: {model: cnn-1x4}
+distill: {preset: kd}
+train:   {epochs: 1, batch_size: 8}
+"""
+SPACE = "base: base.yaml\nsearch: {trials: 2, asha: {grace_epochs: 2}, finalists: {seeds: 2}}\nvary: {distill/temperature/tau: {uniform: [1, 8]}}\n"
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A folder to work in, with a recipe and a space; what they name lies in ../sets."""
+    tree(tmp_path / "sets" / "pets", {"cat": 16, "dog": 16})
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "base.yaml").write_text(PETS)
+    (tmp_path / "work" / "space.yaml").write_text(SPACE)
+    return tmp_path / "work"
+
+
+def test_every_command_that_needs_data_takes_a_data_dir(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOKD_CACHE", str(pets / "cache"))
+    monkeypatch.chdir(pets)
+
+    def run(*args: str) -> Any:
+        monkeypatch.setenv("AUTOKD_DATA", "")
+        forget()
+        return CliRunner().invoke(app, [*args])
+
+    how = ["--space", "space.yaml", "--name", "one", "--jobs", "1", "--data-dir", "../sets", "--json"]
+    found = json.loads(autokd("search", *how, cwd=pets).stdout)  # Ray's workers stand in folders of their own
+    assert found["states"] == {"complete": 2}
+    for command in (["datasets", "folder:pets"], ["train", "base.yaml", "--quiet"], ["reproduce", found["recipe"], "--quiet"], ["export", "one", "--no-onnx"]):
+        without = run(*command)
+        assert isinstance(without.exception, UserError) and "there is no folder" in str(without.exception), command
+        assert "this is a file" in str(run(*command, "--data-dir", "base.yaml").exception)
+        assert run(*command, "--data-dir", "../sets").exit_code == 0, command
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_see_the_data_dir(pets: Path) -> None:
+    """They inherit nothing of the driver's environment."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("AUTOKD_")} | {"RAY_AUTH_MODE": "disabled"}
+    with tempfile.TemporaryDirectory(prefix="akd-", ignore_cleanup_errors=True) as scratch:  # short: Ray's sockets lie below it
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
+        ray = subprocess.Popen([*start, "--include-dashboard=false", f"--temp-dir={scratch}"], env=plain, stdout=subprocess.DEVNULL)
+        try:
+            while ray.poll() is None and not answers(port):
+                time.sleep(0.2)
+            how = ["--name", "one", "--jobs", "1", "--data-dir", "../sets", "--ray-address", f"127.0.0.1:{port}", "--json"]
+            found = json.loads(autokd("search", "--space", "space.yaml", *how, cwd=pets, RAY_AUTH_MODE="disabled").stdout)
+        finally:
+            for process in [*psutil.Process(ray.pid).children(recursive=True), ray]:
+                process.kill()
+            ray.wait(30)
+    assert found["states"] == {"complete": 2}
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 # --- real data ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -899,8 +1081,25 @@ def trained(own: dict[str, Any], resolution: int, epochs: int, monkeypatch: pyte
     return distill.train(made, Store(None))
 
 
+def searched(name: str, data: str, resolution: int, where: Path) -> None:
+    """A small search for a student that sees half the resolution, on the files in ``where``: all of it runs, to an answer on test."""
+    work = where / "work"
+    work.mkdir()
+    (work / "base.yaml").write_text(
+        f"data: {{name: {name!r}, resolution: {resolution}, {data}}}\n"
+        "teacher: {model: cnn-2x8, train: {epochs: 1, batch_size: 50}}\n"
+        f"student: {{model: cnn-2x8, resolution: {resolution // 2}}}\n"
+        "distill: {preset: kd}\ntrain: {epochs: 2, batch_size: 50}\n"
+    )
+    (work / "space.yaml").write_text(SPACE)
+    out = json.loads(autokd("search", "--space", "space.yaml", "--name", "real", "--jobs", "1", "--data-dir", "..", "--json", cwd=work).stdout)
+    table = ledger.read(work / "mlruns" / "studies" / "real")[1]
+    assert out["states"] == {"complete": 2} and Path(out["recipe"]).is_file() and out["tests_read"] == 1
+    assert 0 <= out["winner"]["test_mean"] <= 1 and {t.state for t in table.trials.values()} == {"complete"}
+
+
 @realdata
-def test_fashion_mnist_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fashion_mnist_trains_and_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for file in (shared("FashionMNIST") / "raw").glob("*.gz"):
@@ -910,13 +1109,15 @@ def test_fashion_mnist_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with gzip.open(raw / "t10k-images-idx3-ubyte.gz") as f:
         assert np.array_equal(run.data.read_test().pictures.numpy().reshape(-1), np.frombuffer(f.read()[16:], np.uint8))
     assert run.data.classes[0] == "T-shirt/top" and last["val/accuracy"] > 0.3
+    searched("fashion-mnist", "limit: 500, validation: 0.02", 28, tmp_path)
 
 
 @realdata
-def test_cifar100_trains_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar100_trains_and_searches_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tarfile.open(shared("cifar100-small.tar")) as t:
         t.extractall(tmp_path, filter="data")
     own = {"name": "folder:cifar100-small", "limit": 1000, "validation": 0.1, "augment": {"crop_padding": 4, "flip": True}}
     run, last = trained(own, 32, 2, monkeypatch, tmp_path)
     assert len(run.data.classes) == 100 and run.data.summary["test"] == 1000 and run.data.train.pictures.shape == (1000, 3, 32, 32)
     assert last["train/loss"] < 5 and 0 <= last["val/accuracy"] <= 1
+    searched("folder:cifar100-small", "limit: 500, validation: 0.1, augment: {crop_padding: 4, flip: true}", 32, tmp_path)

@@ -22,9 +22,12 @@ def problems(load, *args) -> list[document.Problem]:
 def test_every_yaml_of_the_repository_is_valid() -> None:
     recipes = [p for p in YAMLS if p.parts[-2] == "pipelines"]
     spaces = [p for p in YAMLS if p not in recipes]
-    assert (len(recipes), len(spaces)) == (2, 7), "a YAML was added or lost: say so here"
+    assert (len(recipes), len(spaces)) == (16, 7), "a YAML was added or lost: say so here"
     for path in recipes:
         recipe.load(path)
+        header = path.read_text().partition("\ndata:")[0]
+        assert f"autokd train pipelines/{path.name}" in header and all(line.startswith("#") for line in header.splitlines()), path
+        assert ("*Not yet run.*" in header) != ("Measured" in header), f"{path} says neither, or both"
     for path in spaces:
         assert space.load(path).starting_points(), f"{path} has no baseline"
 

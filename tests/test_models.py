@@ -1,6 +1,7 @@
 """The networks: their names, sizes, features, and weights in files."""
 
 import doctest
+import json
 import math
 import os
 import subprocess
@@ -13,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from autokd import models, zoo
+from autokd import models, plan, space, zoo
 from autokd.networks import FAMILIES, Backbone
+from tests.conftest import autokd
 
 # Millions of parameters for 100 classes at 32 px, as the CIFAR-100 distillation literature gives them.
 MILLIONS = {
@@ -186,6 +188,18 @@ def test_the_network_owns_its_normalisation() -> None:
     by_hand = torch.stack([(batch[:, c] - mean[c]) / std[c] for c in range(3)], 1)
     assert torch.allclose(normalising(batch), plain(by_hand), atol=1e-6)
     assert {"mean", "std"} <= models.state(normalising).keys()
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(3, (4, 3, 10, 7)), (3, (1, 3, 5, 5)), (1, (4, 1, 6, 6)), (3, (4, 1, 6, 6)), (3, (2, 3, 1, 1))])
+def test_normalisation_has_the_same_bytes_and_strides_in_every_layout(channels: int, shape: tuple[int, ...]) -> None:
+    """Row by row or channel by channel, into new memory: the pictures are those of every other network too."""
+    mean, std = torch.tensor([0.49, 0.48, 0.45][:channels]), torch.tensor([0.25, 0.24, 0.26][:channels])
+    network = models.Network(nn.Identity(), shape[1], mean, std)  # type: ignore[arg-type]
+    batch = torch.rand(*shape, generator=torch.Generator().manual_seed(2))
+    for pictures in (batch, batch.contiguous(memory_format=torch.channels_last), batch.permute(0, 1, 3, 2)):
+        before, want = pictures.clone(), (pictures.expand(-1, channels, -1, -1) - mean[:, None, None]) / std[:, None, None]
+        got = network._normalise(pictures)
+        assert torch.equal(got, want) and got.stride() == want.stride() and torch.equal(pictures, before)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -375,3 +389,31 @@ def test_latency_leaves_the_network_alone() -> None:
     before = models.weights_hash(network)
     assert models.latency(network, channels=1, resolution=8, batch=2, device="cpu", repeats=3) > 0
     assert network.training and models.weights_hash(network) == before
+
+
+def test_networks_are_measured_on_the_command_line(tmp_path: Path) -> None:
+    about = json.loads(autokd("models", "resnet20", "cnn-1x4", "--json", cwd=tmp_path).stdout)
+    assert (about["resnet20"]["params"], about["resnet20"]["flops"]) == (278324, 81637888)  # 40.8 million multiply-adds
+    devices = {"cpu", "cuda"} if torch.cuda.is_available() else {"cpu"}
+    for measured in about.values():
+        assert measured["latency_ms"].keys() == devices
+        assert all(by.keys() == {"1", "64"} and min(by.values()) > 0 for by in measured["latency_ms"].values())
+    wrong = autokd("models", "resnt20", "torchvision:nothing", cwd=tmp_path, code=2).stderr
+    assert "did you mean 'resnet20'?" in wrong and "Traceback" not in wrong
+    assert "nearest: torchvision:" in autokd("models", "torchvision:nothing", cwd=tmp_path, code=2).stderr
+
+
+def test_a_teacher_that_does_not_fit_is_one_line_on_the_command_line(recipe_file: Path) -> None:
+    for name, classes in (("fits.pth", 10), ("wrong.pth", 7)):
+        network = models.build("cnn-3x16", classes=classes, channels=1, resolution=8, seed=0)
+        torch.save({"state_dict": network.backbone.state_dict()}, recipe_file.parent / name)
+    how = ["base.yaml", "--quiet", "--set", "train/epochs=1", "--set"]
+    autokd("train", *how, "teacher/weights=fits.pth", cwd=recipe_file.parent)
+    wrong = autokd("train", *how, "teacher/weights=wrong.pth", cwd=recipe_file.parent, code=2).stderr
+    assert "wrong.pth holds the weights of another network (or number of classes): " in wrong and "[7, 16] in the file and [10, 16] here" in wrong
+
+
+def test_a_plan_counts_the_tables_of_a_teacher_that_exists(space_file: Path) -> None:
+    trained, given = (plan.plan(space.load(space_file, sets=sets)) for sets in ((), ("teacher/weights=teacher.pth",)))
+    assert trained.teachers == {"cnn-3x16": 1} and given.teachers == {} and given.tables == trained.tables == 4
+    assert "teachers      none to train" in plan.text(space.load(space_file), given)

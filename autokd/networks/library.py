@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from autokd.document import UserError
 from autokd.networks.backbone import Featured, Output
 
 TRACE_PX = 224                                # where a torchvision network's stages are told apart, unless its resolution is fixed
@@ -112,7 +113,7 @@ def build(library: str, name: str, *, classes: int, channels: int, resolution: i
         pretrained: With the library's default weights. The network's own head is kept where `classes` is its number.
 
     Raises:
-        ValueError: The library has no such network or weights, cannot download them, or the network cannot take such pictures.
+        UserError: The library has no such network or weights, cannot download them, or the network cannot take such pictures.
     """
     with _refusals(f"{library}:{name}", f"built for {resolution} px pictures"):
         if library == "timm":
@@ -120,7 +121,7 @@ def build(library: str, name: str, *, classes: int, channels: int, resolution: i
         else:
             made = _torchvision(name, classes, resolution, pretrained)
     if channels not in (1, made.channels):
-        raise ValueError(f"{library}:{name} takes {made.channels} channels, but the pictures have {channels}")
+        raise UserError(f"{library}:{name} takes {made.channels} channels, but the pictures have {channels}")
     with _refusals(f"{library}:{name}", f"given {resolution} px pictures"), torch.no_grad():
         # So that an impossible resolution is an error now and not in the first batch.
         made.backbone.eval().features(torch.zeros(1, made.channels, resolution, resolution))
@@ -173,7 +174,7 @@ def _classifier_name(model: nn.Module) -> str:
         found = [name for name, module in model.named_modules() if isinstance(module, kind)]
         if found:
             return found[-1]
-    raise ValueError(f"{type(model).__name__} has neither a linear layer nor a convolution to end with")
+    raise UserError(f"{type(model).__name__} has neither a linear layer nor a convolution to end with")
 
 
 def _replace_classifier(model: nn.Module, classes: int) -> None:
@@ -223,13 +224,13 @@ class _Refused(ValueError):
 
 @contextmanager
 def _refusals(name: str, what: str) -> Iterator[None]:
-    """A library's complaint, which may have any of these types, as a ``ValueError`` that says what was tried."""
+    """A library's complaint, which may have any of these types, as a ``UserError`` that says what was tried."""
     try:
         yield
     except _Refused:
         raise
     except (TypeError, ValueError, AssertionError, RuntimeError, LookupError) as fault:
-        raise ValueError(f"{name} cannot be {what}: {fault}") from fault
+        raise UserError(f"{name} cannot be {what}: {fault}") from fault
 
 
 @contextmanager
