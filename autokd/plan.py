@@ -85,7 +85,7 @@ def probe(space: Space, out: Plan, jobs: int) -> Plan:
     import torch
 
     from autokd import distill
-    from autokd.teachers import Store
+    from autokd.store import Store
 
     store = Store(None, "cuda" if torch.cuda.is_available() else "cpu")
     short = space.base.with_({"train/epochs": 2, "teacher/train/epochs": 1, "ladder_train/epochs": 1})

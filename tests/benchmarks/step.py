@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from autokd import distill, recipe
-from autokd.teachers import Store
+from autokd.store import Store
 
 SETTINGS = {
     "student alone": {"distill": {"preset": "student-alone"}},
