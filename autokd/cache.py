@@ -146,7 +146,7 @@ def contents(root: Path) -> dict[str, tuple[int, int]]:
     """Kind → (files, bytes)."""
     out = {}
     for kind in KINDS:
-        files = [p for p in (root / kind).rglob("*") if p.is_file() and p.suffix != ".lock" and p.name != USED] if (root / kind).is_dir() else []
+        files = [p for p in (root / kind).rglob("*") if p.is_file() and not p.name.endswith(".lock") and p.name != USED] if (root / kind).is_dir() else []
         out[kind] = (len(files), sum(p.stat().st_size for p in files))
     return out
 
