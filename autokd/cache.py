@@ -70,8 +70,8 @@ def room(held: Mapping[str, Held], setting: str, name: str, size: int, budget: i
     """Which tables ``(setting, name)`` must go so that a new one of ``size`` bytes fits; None where it is not to be kept.
 
     Tables are read in a scan over epochs by many trials, where the least recently used one is the next to be needed. So first go
-    whole settings that nobody works with, the longest unused first; then the highest epochs, and the new table itself is not
-    kept if none is higher: what stays is read by every trial, and the rest is computed by each.
+    whole settings that nobody works with, the longest unused first; then the highest epochs, but for the one that is being made:
+    runs side by side come to the same epoch, and share it while it is new. What is kept of the first epochs serves every trial.
     """
     over = sum(s for key, h in held.items() for n, s in h.sizes.items() if (key, n) != (setting, name)) + size - budget
     gone: list[tuple[str, str]] = []
@@ -82,7 +82,7 @@ def room(held: Mapping[str, Held], setting: str, name: str, size: int, budget: i
             over -= sum(held[key].sizes.values())
     last_first = sorted(((n, key) for key, h in held.items() if key not in idle for n in h.sizes), reverse=True)
     for n, key in last_first:
-        if over > 0 and n[:EPOCH_DIGITS] > name[:EPOCH_DIGITS]:
+        if over > 0 and int(n[:EPOCH_DIGITS]) not in (0, int(name[:EPOCH_DIGITS])):
             gone.append((key, n))
             over -= held[key].sizes[n]
     return gone if over <= 0 else None
