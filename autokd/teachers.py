@@ -36,7 +36,7 @@ class Member:
         self.name = recipe.student.model
         self.resolution = owner.resolution if owner.teacher.input == "student" else owner.data.resolution
         self.table_type = owner.teacher.table
-        self.augment, self.view_seed = owner.data.augment, owner.view.seed
+        self.augment = owner.data.augment
         full = owner.teacher.weights
         if recipe.needs_teacher or full == "train":
             self.network = self._trained()
@@ -73,7 +73,7 @@ class Member:
 
     def table(self, views: Views, mix: Mix | None, mixing: Mapping[str, Any] | None = None) -> Tensor:
         """``[N, C]`` logits over the training pictures in these views, of the table's type. ``mixing``: the settings that made ``mix``."""
-        setting = {"augment": self.augment.model_dump(), "view": self.view_seed, "mixing": mixing}
+        setting = {"augment": self.augment.model_dump(), "view": views.seed, "mixing": mixing}
         detail = hashlib.sha256(mix.partner.cpu().numpy().tobytes() + mix.weight.cpu().numpy().tobytes()).hexdigest() if mix else None
         n = len(self.data.train)
         return self._kept(setting, views.epoch, detail, n, lambda rows: views.render(rows, self.resolution, mix), f"epoch {views.epoch}")
