@@ -51,7 +51,8 @@ def deterministic(train: Train, device: str) -> None:
         torch.backends.cudnn.benchmark = not train.deterministic
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(train.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a tenth of a step, for memory that no kernel reads before it writes
+    # Without it torch fills all new memory, for no kernel of ours to read: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def learning_rate(train: Train, progress: float) -> float:

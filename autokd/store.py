@@ -15,10 +15,11 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
+import sys
 import tempfile
 import time
-import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from autokd import cache
 from autokd.recipe import fingerprint
 
 ENGINE = 2  # raised when the same recipe would train to other bytes: old cache entries are then left alone
+MARK_SECONDS = 30.0  # between two notes of a setting's last use
 Tensors = dict[str, Tensor]
 Make = Callable[[], Tensors]
 
@@ -43,20 +45,24 @@ class Shelf:
     """One view setting's tables. While it lives, no process takes them for unused. ``folder``: None where nothing is kept on disk."""
 
     def __init__(self, name: str, folder: Path | None):
-        self.name, self.folder, self._marked = name, folder, 0.0
-        if folder:
-            with contextlib.suppress(OSError):  # a cache that cannot be written, or a file system without locks, is used all the same
-                folder.mkdir(parents=True, exist_ok=True)
-                handle = os.open(folder / cache.USED, os.O_RDWR | os.O_CREAT)
-                weakref.finalize(self, os.close, handle)
-                fcntl.flock(handle, fcntl.LOCK_SH)
+        self.name, self.folder, self._marked, self._held = name, folder, -math.inf, False
+        self.mark()
 
     def mark(self) -> None:
-        """Write down that it is used now; twice a minute at most."""
-        if self.folder and time.monotonic() - self._marked > 30:
+        """Hold it, and write down that it is used now."""
+        if self.folder and time.monotonic() - self._marked >= MARK_SECONDS:
             self._marked = time.monotonic()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a cache that cannot be written, or a file system without locks, is used all the same
+                if not (self.folder / cache.USED).exists() or not self._held:  # new, or the cache was cleared meanwhile
+                    self._hold(self.folder)
                 os.utime(self.folder / cache.USED)
+
+    def _hold(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / cache.USED, os.O_RDWR | os.O_CREAT)
+        weakref.finalize(self, os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        self._held = True
 
 
 @dataclass
@@ -162,7 +168,7 @@ class Store:
         if not self._warned:
             self._warned = True
             reason = e.strerror if isinstance(e, OSError) and e.strerror else e
-            warnings.warn(f"{path.parent}: what is computed cannot be kept there ({reason}); going on without", RuntimeWarning, stacklevel=2)
+            print(f"warning: {path.parent}: what is computed cannot be kept there ({reason}); going on without", file=sys.stderr)
 
     def _remember(self, shelf: str, name: str, tensors: Tensors) -> Tensors:
         """On the device, and in memory where there is room by the same rule as on disk: a scan must not push out what it comes back to."""
