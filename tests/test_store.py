@@ -249,7 +249,9 @@ def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path: Path) -> No
     assert student(made(), Store(tmp_path)) == student(made())
 
 
-def test_two_processes_share_the_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["1GB", "10kB"])
+def test_two_processes_share_the_work_and_the_budget(size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOKD_CACHE_SIZE", size)
     program = (
         "from pathlib import Path\nfrom autokd.store import Store\nfrom tests.test_run import made, student\n"
         f"s = Store(Path({str(tmp_path)!r}))\n"
@@ -263,7 +265,8 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     alone = Store(None)
     student(made("ladder=[cnn-3x8]", "distill={preset: takd}"), alone)
     assert int(counts[0]) + int(others[0]) == alone.counts["networks trained"] == 2
-    assert int(counts[1]) + int(others[1]) == alone.counts["tables made"]
+    made_by_both, kept = int(counts[1]) + int(others[1]), sum(p.stat().st_size for p in tables(tmp_path))
+    assert made_by_both == alone.counts["tables made"] if size == "1GB" else 0 < kept <= 10_000
 
 
 # What a table depends on, and who is asked how often
