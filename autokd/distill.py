@@ -181,27 +181,27 @@ class Run:
                 for group in self.optimizer.param_groups:
                     group["lr"] = learning_rate(recipe.train, progress)
                 with precision(recipe.train.precision, self.device):
-                    loss = self.step(batch | {"progress": progress, "epoch": e, "note": notes})
+                    loss, lesson = self.step(batch | {"progress": progress, "epoch": e, "note": notes})
                 self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss if lesson is None else loss + lesson).backward()
                 self.optimizer.step()
                 notes("loss", loss)
         self.next_epoch += 1
         return self._measure(notes, e) | ({"val/scratch_accuracy": course.accuracy} if course and len(self.data.validation) else {})
 
-    def step(self, b: dict[str, Any]) -> Tensor:
-        """The loss of one batch: the order in which the axes act stands here and nowhere else.
+    def step(self, b: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """The loss of one batch, and that of a scratch teacher's own lesson: the order in which the axes act stands here and nowhere else.
 
         teaching and view have been decided (``b``); then, for each member that teaches, target → temperature → losses.
         """
         _, _, (target, target_settings), (temperature, temperature_settings), *losses = self.methods
         words = b | self._look(self.student, "student", b["student_sees"])
         self._remember(b["rows"], words)
-        note, total = b["note"], torch.zeros((), device=self.device)
-        if self.scratch:  # its own lesson: the labels alone
+        note, total, lesson = b["note"], torch.zeros((), device=self.device), None
+        if self.scratch:  # it learns from the labels alone
             words |= self._look(self.scratch, "scratch", b["teacher_sees"])
             ce = axes.method("losses", "ce")
-            total = total + ce.call(words | {"student_logits": words["scratch_logits"]}, {"label_smoothing": 0.0})
+            lesson = ce.call(words | {"student_logits": words["scratch_logits"]}, {"label_smoothing": 0.0})
             words["scratch_logits"] = words["scratch_logits"].detach()
         teachers = [(answer, words) for answer in b["answers"]] or [(None, words)]
         for turn, (answer, words) in enumerate(teachers):
@@ -223,7 +223,7 @@ class Run:
                 value = loss.call(words | {"modules": self.modules[loss.kind] if loss.kind in self.modules else None}, settings)
                 note(loss.kind, value)
                 total = total + settings["weight"] * (value / len(teachers) if per_teacher else value)
-        return total
+        return total, lesson
 
     def _look(self, network: models.Network, role: str, pictures: Tensor) -> dict[str, Any]:
         """What a network makes of the pictures, under its role's names."""

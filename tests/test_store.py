@@ -334,8 +334,8 @@ def test_a_tabled_scratch_teacher_teaches_as_one_trained_beside_the_student(more
     beside, others = distill.train(r, Store(None))
     assert beside.scratch and not beside.trajectory
     assert models.weights_hash(tabled.student) == models.weights_hash(beside.student)
-    assert metrics["val/scratch_accuracy"] == others["val/scratch_accuracy"]
-    assert {k: v for k, v in metrics.items() if k != "train/loss"} == {k: v for k, v in others.items() if k != "train/loss"}
+    assert "val/scratch_accuracy" in metrics
+    assert metrics == others
 
 
 @pytest.mark.parametrize(
