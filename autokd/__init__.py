@@ -3,7 +3,7 @@
 The flow, and the module that owns each part of it:
 
     space.yaml ─ space ─→ Optuna suggests ─ study ─→ recipe ─→ one run ─ distill ─→ a report per epoch ─→ ASHA pauses or promotes
-                                             │                   └ data → views → teachers (tables) → step → metrics
+                                             │                   └ data → views → teachers (tables: store) → step → metrics
                                              └ ledger ─→ tracking (MLflow), report, export
 
 Modules marked *light* load neither torch, ray, mlflow, optuna nor numpy, so that look-ups answer at once:

@@ -1,9 +1,14 @@
-"""Where what is computed once is kept: teachers, tables, packed data. Looking at it and clearing it. Light."""
+"""Where what is computed once is kept: teachers, tables, packed data. Its budget, what goes when it is full, and clearing it. Light."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -16,6 +21,9 @@ KINDS = {
     "data": "packed pictures",
     "downloads": "data sets as they were fetched",
 }
+USED = "used"  # the file of a view setting whose time says when it was last read, and whose lock that a run works with it
+EPOCH_DIGITS = 6
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def default_cache() -> Path:
@@ -23,11 +31,122 @@ def default_cache() -> Path:
     return Path(os.environ.get("AUTOKD_CACHE") or user_cache_path("autokd")).absolute()
 
 
+def chosen_budget() -> int | None:
+    """``AUTOKD_CACHE_SIZE`` in bytes (as ``20GB``; 0 keeps no tables, in memory neither). Raises :class:`UserError`."""
+    given = os.environ.get("AUTOKD_CACHE_SIZE")
+    return bytes_of(given) if given else None
+
+
+def budget(root: Path, taken: int) -> int:
+    """Bytes that tables may take, of which ``taken`` are: what the user chose, else half of what the disk has for them."""
+    chosen = chosen_budget()
+    there = next(p for p in (root, *root.parents) if p.is_dir())
+    return (shutil.disk_usage(there).free + taken) // 2 if chosen is None else chosen
+
+
+def bytes_of(text: str) -> int:
+    """``20GB``, ``500 MB``, ``1.5GiB`` or a plain number of bytes. Raises :class:`UserError`."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?", text.strip(), re.IGNORECASE)
+    if not found or found[2].lower() not in UNITS:
+        raise UserError(f"AUTOKD_CACHE_SIZE={text}: expected a size such as 20GB, 500MB or 0")
+    return int(float(found[1]) * UNITS[found[2].lower()])
+
+
+@dataclass(frozen=True)
+class Held:
+    """The tables of one view setting. ``used``: when last (any clock); ``busy``: whether a run works with them; ``sizes``: bytes by name."""
+
+    used: float
+    busy: bool
+    sizes: Mapping[str, int]
+
+
+def table_name(epoch: int, digest: str) -> str:
+    """Names sort by epoch."""
+    return f"{epoch:0{EPOCH_DIGITS}}-{digest}"
+
+
+def room(held: Mapping[str, Held], setting: str, name: str, size: int, budget: int) -> list[tuple[str, str]] | None:
+    """Which tables ``(setting, name)`` must go so that a new one of ``size`` bytes fits; None where it is not to be kept.
+
+    Tables are read in a scan over epochs by many trials, where the least recently used one is the next to be needed. So first go
+    whole settings that nobody works with, the longest unused first; then the highest epochs, but for the one that is being made:
+    runs side by side come to the same epoch, and share it while it is new. What is kept of the first epochs serves every trial.
+    """
+    over = sum(s for key, h in held.items() for n, s in h.sizes.items() if (key, n) != (setting, name)) + size - budget
+    gone: list[tuple[str, str]] = []
+    idle = sorted((key for key, h in held.items() if not h.busy and key != setting), key=lambda key: held[key].used)
+    for key in idle:
+        if over > 0:
+            gone += [(key, n) for n in held[key].sizes]
+            over -= sum(held[key].sizes.values())
+    last_first = sorted(((n, key) for key, h in held.items() if key not in idle for n in h.sizes), reverse=True)
+    for n, key in last_first:
+        if over > 0 and int(n[:EPOCH_DIGITS]) not in (0, int(name[:EPOCH_DIGITS])):
+            gone.append((key, n))
+            over -= held[key].sizes[n]
+    return gone if over <= 0 else None
+
+
+def room_on_disk(root: Path, setting: str, name: str, size: int) -> list[tuple[str, str]] | None:
+    """:func:`room` for a table under ``root``."""
+    held = shelves(root / "tables")
+    return room(held, setting, name, size, budget(root, sum(s for h in held.values() for s in h.sizes.values())))
+
+
+def shelves(tables: Path) -> dict[str, Held]:
+    """The tables on disk, by view setting: a listing, nothing is opened but the file that says whether somebody uses them."""
+    out = {}
+    for folder in _listed(tables):
+        if folder.is_dir():
+            sizes = {}
+            for file in _listed(Path(folder.path)):
+                with contextlib.suppress(OSError):  # deleted meanwhile
+                    if file.name.endswith(".safetensors"):
+                        sizes[file.name.removesuffix(".safetensors")] = file.stat().st_size
+            out[folder.name] = Held(*_use(Path(folder.path) / USED), sizes)
+    return out
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def _use(file: Path) -> tuple[float, bool]:
+    """When a setting was last used, and whether a run holds it now: the kernel knows, even of runs that were killed."""
+    try:
+        handle = os.open(file, os.O_RDWR)
+    except OSError:
+        return 0.0, False
+    try:
+        used = os.fstat(handle).st_mtime
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return used, False
+    except OSError:
+        return used, True
+    finally:
+        os.close(handle)
+
+
+def evict(tables: Path, gone: list[tuple[str, str]]) -> None:
+    """Delete tables, and the folders of settings that have none left. Who reads one now goes on reading it; who comes later computes it."""
+    for setting, name in gone:
+        (tables / setting / f"{name}.safetensors").unlink(missing_ok=True)
+        (tables / setting / f"{name}.lock").unlink(missing_ok=True)
+    for setting in {setting for setting, _ in gone}:
+        if not any((tables / setting).glob("*.safetensors")) and not _use(tables / setting / USED)[1]:
+            shutil.rmtree(tables / setting, ignore_errors=True)
+
+
 def contents(root: Path) -> dict[str, tuple[int, int]]:
     """Kind → (files, bytes)."""
     out = {}
     for kind in KINDS:
-        files = [p for p in (root / kind).rglob("*") if p.is_file() and p.suffix != ".lock"] if (root / kind).is_dir() else []
+        files = [p for p in (root / kind).rglob("*") if p.is_file() and not p.name.endswith(".lock") and p.name != USED] if (root / kind).is_dir() else []
         out[kind] = (len(files), sum(p.stat().st_size for p in files))
     return out
 

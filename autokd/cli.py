@@ -464,5 +464,8 @@ def cache(
     if clear:
         caches.clear(root, list(caches.KINDS) if "all" in clear else clear)
     print(root)
-    for kind, (files, size) in caches.contents(root).items():
+    found = caches.contents(root)
+    for kind, (files, size) in found.items():
         print(f"{kind:10} {files:7} files {size / 1e6:10.1f} MB  {caches.KINDS[kind]}")
+    budget = caches.budget(root, found["tables"][1])
+    print(f"tables may take {budget / 1e6:,.0f} MB (AUTOKD_CACHE_SIZE; left out: half of what the disk has for them)")

@@ -16,7 +16,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -28,7 +28,8 @@ from autokd.data import Data, Split
 from autokd.document import UserError, write_atomically
 from autokd.networks.backbone import Backbone
 from autokd.recipe import Recipe, Train
-from autokd.teachers import Store, ladder, layout, precision
+from autokd.store import Store
+from autokd.teachers import ladder, layout, precision
 from autokd.views import Mix, Views, resize
 
 CHUNK = 2048  # pictures rendered at once; a picture's view does not depend on its chunk
@@ -50,6 +51,8 @@ def deterministic(train: Train, device: str) -> None:
         torch.backends.cudnn.benchmark = not train.deterministic
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(train.deterministic)
+    # Without it torch fills all new memory, for no kernel of ours to read: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def learning_rate(train: Train, progress: float) -> float:
@@ -86,22 +89,32 @@ class Notes:
 
 
 class Run:
-    """A student in training. ``data``: handed over where it is loaded already (a teacher's own training)."""
+    """A student in training.
 
-    def __init__(self, recipe: Recipe, store: Store, *, data: Data | None = None):
+    ``data``: handed over where it is loaded already (a teacher's own training). ``weights_seed``: of the weights alone, where it is
+    not the recipe's. ``kept``: ``[N, C]``, where the student's logits of each step are written down.
+    """
+
+    def __init__(self, recipe: Recipe, store: Store, *, data: Data | None = None, weights_seed: int | None = None, kept: Tensor | None = None):
         self.recipe, self.store, self.device = recipe, store, store.device
         self.data = data or datasets.load(recipe.data, self.device)
         self.members = ladder(recipe, self.data, store)  # smallest first; may train them, under their own settings
         deterministic(recipe.train, self.device)
-        self.student = self._network(recipe.student.model, recipe.resolution, recipe.seed)
+        self.student = self._network(recipe.student.model, recipe.resolution, recipe.seed if weights_seed is None else weights_seed)
+        self.kept = kept
         self.high = recipe.data.resolution if recipe.teacher.input == "full" else recipe.resolution  # what teachers see
         self.methods = recipe.methods
         teaching, settings = self.methods[0]
-        self.scratch: models.Network | None = None  # a second teacher, trained beside the student
+        self.scratch: models.Network | None = None  # a second teacher: trained beside the student where the two depend on each other,
+        self.trajectory: Trajectory | None = None  # else its course is a table too
         if teaching.flags.get("scratch"):
-            self.scratch = self._network(settings["scratch"] or recipe.teacher.model, self.high, recipe.seed + 1)
-            if settings["share_stem"]:
-                share_stem(self.scratch, self.student)
+            name = settings["scratch"] or recipe.teacher.model
+            if settings["share_stem"] or "scratch_stages" in recipe.reads:
+                self.scratch = self._network(name, self.high, recipe.seed + 1)
+                if settings["share_stem"]:
+                    share_stem(self.scratch, self.student)
+            else:
+                self.trajectory = Trajectory(recipe, name, self.high, self.data, store)
         self.modules = nn.ModuleDict()
         for m, s in self.methods:
             if "build_modules" in m.flags and s["weight"]:
@@ -146,48 +159,50 @@ class Run:
         mixed = view.call(words, view_settings)
         mix = Mix(*mixed) if mixed else None
         seen = mix if mix and mix.teacher_sees == "mixed" else None  # the mix that teachers see
+        mixing = {**view_settings, "batches": [recipe.seed, recipe.train.batch_size] if "batch_index" in view.reads else None} if seen else None
         if self.members and "ladder_logits" in teaching.reads:
-            words["ladder_logits"] = torch.stack([m.table(views, seen) for m in self.members])
+            words["ladder_logits"] = torch.stack([m.table(views, seen, mixing).float() for m in self.members])
         if self.members and "first_logits" in teaching.reads:
-            words["first_logits"] = torch.stack([m.table(self._views(0), None) for m in self.members])
+            words["first_logits"] = torch.stack([m.table(self._views(0), None).float() for m in self.members])
         experts = teaching.call(words, teaching_settings) if self.members else order.new_zeros((0, n))
-        alone = self.online and (seen is not None or mix is None) and bool((experts == len(self.members) - 1).all())  # its online pass gives the logits too
-        used = [] if alone else sorted(set(experts.unique().tolist()))
-        tables = {k: self.members[k].table(views, seen) for k in used}
+        asked = set(experts.unique().tolist())
+        if self.online and (mix is None or seen):
+            asked.discard(len(self.members) - 1)  # the full teacher's pass for its features gives its logits too
+        tables = {k: self.members[k].table(views, seen, mixing) for k in sorted(asked)}
+        course = self.trajectory.epoch(e) if self.trajectory else None
 
         self.student.train()
         if self.scratch:
             self.scratch.train()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if self.device != "cpu" else []):
             torch.manual_seed(rng.key(recipe.seed, "dropout", e) % 2**63)
-            for i, batch in enumerate(self._batches(steps, views, mix, seen, experts, tables)):
+            for i, batch in enumerate(self._batches(steps, views, mix, seen, experts, tables, course)):
                 progress = (e * len(steps) + i) / (recipe.train.epochs * len(steps))
                 for group in self.optimizer.param_groups:
                     group["lr"] = learning_rate(recipe.train, progress)
                 with precision(recipe.train.precision, self.device):
-                    loss = self.step(batch | {"progress": progress, "epoch": e, "note": notes})
+                    loss, lesson = self.step(batch | {"progress": progress, "epoch": e, "note": notes})
                 self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss if lesson is None else loss + lesson).backward()
                 self.optimizer.step()
                 notes("loss", loss)
         self.next_epoch += 1
-        return self._measure(notes, e)
+        return self._measure(notes, e) | ({"val/scratch_accuracy": course.accuracy} if course and len(self.data.validation) else {})
 
-    def step(self, b: dict[str, Any]) -> Tensor:
-        """The loss of one batch: the order in which the axes act stands here and nowhere else.
+    def step(self, b: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """The loss of one batch, and that of a scratch teacher's own lesson: the order in which the axes act stands here and nowhere else.
 
         teaching and view have been decided (``b``); then, for each member that teaches, target → temperature → losses.
         """
         _, _, (target, target_settings), (temperature, temperature_settings), *losses = self.methods
         words = b | self._look(self.student, "student", b["student_sees"])
-        if self.scratch:
-            words |= self._look(self.scratch, "scratch", b["teacher_sees"])
-        note, total = b["note"], torch.zeros((), device=self.device)
-        if self.scratch:  # its own lesson: the labels alone
-            ce = axes.method("losses", "ce")
-            total = total + ce.call(words | {"student_logits": words["scratch_logits"]}, {"label_smoothing": 0.0})
-            words["scratch_logits"] = words["scratch_logits"].detach()
         self._remember(b["rows"], words)
+        note, total, lesson = b["note"], torch.zeros((), device=self.device), None
+        if self.scratch:  # it learns from the labels alone
+            words |= self._look(self.scratch, "scratch", b["teacher_sees"])
+            ce = axes.method("losses", "ce")
+            lesson = ce.call(words | {"student_logits": words["scratch_logits"]}, {"label_smoothing": 0.0})
+            words["scratch_logits"] = words["scratch_logits"].detach()
         teachers = [(answer, words) for answer in b["answers"]] or [(None, words)]
         for turn, (answer, words) in enumerate(teachers):
             if answer is not None:
@@ -208,7 +223,7 @@ class Run:
                 value = loss.call(words | {"modules": self.modules[loss.kind] if loss.kind in self.modules else None}, settings)
                 note(loss.kind, value)
                 total = total + settings["weight"] * (value / len(teachers) if per_teacher else value)
-        return total
+        return total, lesson
 
     def _look(self, network: models.Network, role: str, pictures: Tensor) -> dict[str, Any]:
         """What a network makes of the pictures, under its role's names."""
@@ -224,9 +239,11 @@ class Run:
             labels = words["labels"]
             rows_ce = nn.functional.cross_entropy(words["student_logits"].detach(), labels.clamp(min=0), reduction="none")
             self.student_losses[rows] = rows_ce * (labels >= 0)
+        if self.kept is not None:
+            self.kept[rows] = words["student_logits"].detach()
 
     def _batches(
-        self, steps: list[Tensor], views: Views, mix: Mix | None, seen: Mix | None, experts: Tensor, tables: dict[int, Tensor]
+        self, steps: list[Tensor], views: Views, mix: Mix | None, seen: Mix | None, experts: Tensor, tables: dict[int, Tensor], course: Course | None
     ) -> Iterator[dict[str, Any]]:
         """What each step works on: the student's pictures, the teachers' answers, labels and weights."""
         recipe, labels = self.recipe, self.data.train.labels
@@ -246,13 +263,13 @@ class Run:
                 if self.online:
                     with torch.no_grad(), precision(recipe.train.precision, self.device):
                         batch |= self._look(self.members[-1].network, "teacher", teacher_sees)
+                if course:
+                    batch["scratch_logits"] = course.logits[rows]
                 for who in experts:
-                    if not tables:
-                        answer = [(batch["teacher_logits"], labels[rows], weight)]
-                    else:
-                        answer = [(_gather(tables, who, rows), labels[rows], weight)]
-                        if mix and not seen:
-                            answer.append((_gather(tables, who, partner, who[rows]), labels[partner], 1 - weight))
+                    here = {len(self.members) - 1: batch["teacher_logits"]} if self.online and (mix is None or seen) else {}
+                    answer = [(_gather(tables, here, who[rows], rows), batch["labels"], weight)]
+                    if mix and not seen:
+                        answer.append((_gather(tables, {}, who[rows], partner), batch["partner_labels"], 1 - weight))
                     batch["answers"].append(answer)
                 yield batch
 
@@ -302,18 +319,9 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Everything that the next epoch depends on, written atomically."""
-        state = {
-            "epoch": self.next_epoch,
-            "recipe": self.recipe.fingerprint(),
-            "student": self.student.state_dict(),
-            "modules": self.modules.state_dict(),
-            "scratch": self.scratch.state_dict() if self.scratch else {},
-            "optimizer": self.optimizer.state_dict(),
-            "student_losses": self.student_losses,
-        }
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".part-{path.name}-{os.getpid()}")
-        torch.save(state, part)
+        torch.save(self._state(), part)
         os.replace(part, path)
 
     def restore(self, path: Path) -> None:
@@ -321,13 +329,71 @@ class Run:
         state = torch.load(path, weights_only=True, map_location=self.device)
         if state["recipe"] != self.recipe.fingerprint():
             raise ValueError(f"{path} is a checkpoint of another recipe")
+        self._set(state)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.next_epoch,
+            "recipe": self.recipe.fingerprint(),
+            "student": self.student.state_dict(),
+            "modules": self.modules.state_dict(),
+            "scratch": self.scratch.state_dict() if self.scratch else {},
+            "trajectory": self.trajectory.run._state() if self.trajectory and self.trajectory.run else {},
+            "optimizer": self.optimizer.state_dict(),
+            "student_losses": self.student_losses,
+        }
+
+    def _set(self, state: dict[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         self.modules.load_state_dict(state["modules"])
         if self.scratch:
             self.scratch.load_state_dict(state["scratch"])
+        if self.trajectory and state["trajectory"]:
+            self.trajectory.start()._set(state["trajectory"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.student_losses = state["student_losses"]
         self.next_epoch = state["epoch"]
+
+
+class Course(NamedTuple):
+    """One epoch of a scratch teacher."""
+
+    logits: Tensor  # [N, C], each picture's in the step that saw it
+    accuracy: float  # on validation, after the epoch
+
+
+class Trajectory:
+    """A scratch teacher that nothing of the student reaches: trained once, its logits of each step kept as a table an epoch.
+
+    It learns from the labels, on the very batches, views and schedule of the student's run, so all of these stand in its address.
+    Trained only as far as some run asks, and again from its start where an epoch is asked for that was not kept.
+    """
+
+    def __init__(self, recipe: Recipe, model: str, resolution: int, data: Data, store: Store):
+        alone = {"view": recipe.distill["view"], "losses": {"ce": {"weight": 1.0}}}
+        self.recipe = recipe.with_({"student/model": model, "student/resolution": resolution, "distill": alone})
+        self.data, self.store, self.run = data, store, None  # type: Data, Store, Run | None
+        self.kept = torch.zeros(len(data.train), len(data.classes), device=store.device)
+        self.shelf = store.shelf({"scratch": self.recipe.essence(), "data": data.fingerprint})
+
+    def start(self) -> Run:
+        self.run = Run(self.recipe, self.store, data=self.data, weights_seed=self.recipe.seed + 1, kept=self.kept)
+        return self.run
+
+    def epoch(self, epoch: int) -> Course:
+        """Raises :class:`Diverged`."""
+
+        def train() -> dict[str, Tensor]:
+            run = self.run if self.run and self.run.next_epoch <= epoch else self.start()
+            metrics: dict[str, float] = {}
+            while run.next_epoch <= epoch:
+                self.kept.zero_()  # a picture that a dropped last batch leaves out has no logits
+                metrics = run.epoch()
+            accuracy = torch.tensor(metrics.get("val/accuracy", math.nan), dtype=torch.float64)
+            return {"logits": self.kept.clone(), "accuracy": accuracy}
+
+        found = self.store.table(self.shelf, epoch, None, train, f"scratch {self.recipe.student.model}, epoch {epoch}")
+        return Course(found["logits"], float(found["accuracy"]))
 
 
 def batches(order: Tensor, size: int) -> list[Tensor]:
@@ -335,16 +401,12 @@ def batches(order: Tensor, size: int) -> list[Tensor]:
     return [rows for rows in order.split(size) if len(rows) > 1]
 
 
-def _gather(tables: dict[int, Tensor], who: Tensor, rows: Tensor, members: Tensor | None = None) -> Tensor:
-    """Row r of the table of the member that teaches it: ``[B, C]``. ``members`` [B] overrules ``who`` [N]."""
-    if len(tables) == 1:
-        return next(iter(tables.values()))[rows]
-    members = who[rows] if members is None else members
-    first = next(iter(tables.values()))
-    out = first.new_empty((len(rows), first.shape[1]))
-    for k, table in tables.items():
-        mine = (members == k)[:, None]
-        out = torch.where(mine, table[rows], out)
+def _gather(tables: dict[int, Tensor], here: dict[int, Tensor], who: Tensor, rows: Tensor) -> Tensor:
+    """Of each picture of ``rows`` [B] the answer of the member ``who`` [B], from the tables [N, C] or from ``here`` [B, C]: ``[B, C]`` float32."""
+    answers = {k: table[rows].float() for k, table in tables.items()} | here
+    out = answers.popitem()[1]
+    for k, answer in answers.items():
+        out = torch.where((who == k)[:, None], answer, out)
     return out
 
 
@@ -364,9 +426,10 @@ def mixture(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def optimizer(train: Train, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """All parameters in one pass over memory (``fused``)."""
     if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay)
-    return torch.optim.AdamW(parameters, lr=train.lr, weight_decay=train.weight_decay)
+        return torch.optim.SGD(parameters, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, fused=True)
+    return torch.optim.AdamW(parameters, lr=train.lr, weight_decay=train.weight_decay, fused=True)
 
 
 def share_stem(one: models.Network, other: models.Network) -> None:

@@ -84,8 +84,8 @@ def probe(space: Space, out: Plan, jobs: int) -> Plan:
     """Measure an epoch of the base, with and without its teacher's table, and predict time and disk from it."""
     import torch
 
-    from autokd import distill
-    from autokd.teachers import Store
+    from autokd import cache, distill
+    from autokd.store import Store
 
     store = Store(None, "cuda" if torch.cuda.is_available() else "cpu")
     short = space.base.with_({"train/epochs": 2, "teacher/train/epochs": 1, "ladder_train/epochs": 1})
@@ -100,6 +100,9 @@ def probe(space: Space, out: Plan, jobs: int) -> Plan:
     trained = sum(out.teachers.values()) * teaching * space.base.teacher.train.epochs
     out.seconds = (out.search_epochs + out.final_epochs) * epoch / jobs + trained + out.trials * 0.3
     out.disk_mb = out.tables * n * classes * (2 if space.base.teacher.table == "fp16" else 4) / 1e6
+    room = cache.budget(cache.default_cache(), 0) / 1e6
+    if out.disk_mb > room:
+        out.notes.append(f"tables may take {room:,.0f} MB (AUTOKD_CACHE_SIZE): what is beyond is computed again by each trial")
     return out
 
 

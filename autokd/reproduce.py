@@ -26,7 +26,7 @@ from autokd.recipe import Recipe
 if TYPE_CHECKING:
     from autokd.data import Data
     from autokd.packing import Pack
-    from autokd.teachers import Store
+    from autokd.store import Store
 
 # What changes rounding, or is the chance that the interval is about; any other change makes another recipe.
 CHANCE = {f"{block}{key}" for block in ("train/", "teacher/train/", "ladder_train/") for key in ("threads", "precision", "deterministic")} | {"seed"}
@@ -220,7 +220,7 @@ def _repacked(spec: recipe.Data, pack: Pack) -> str:
 @contextlib.contextmanager
 def _store(device: str, from_scratch: bool) -> Iterator[Store]:
     from autokd.cache import default_cache
-    from autokd.teachers import Store
+    from autokd.store import Store
 
     if not from_scratch:
         yield Store(default_cache(), device)

@@ -25,7 +25,7 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
 
     from autokd import distill, models
     from autokd.cache import default_cache
-    from autokd.teachers import Store
+    from autokd.store import Store
 
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autokd import data, distill, models, recipe, rng, teachers
+from autokd import data, distill, models, recipe, rng
 from autokd.document import UserError
 from autokd.recipe import Recipe
-from autokd.teachers import Store
+from autokd.store import Store, describe
 from autokd.views import Views
 from tests.conftest import RECIPE
 
@@ -185,5 +185,5 @@ def test_teachers_are_frozen_and_in_evaluation_mode(tmp_path: Path) -> None:
 
 def test_the_cache_says_what_it_holds(tmp_path: Path) -> None:
     student(made(), Store(tmp_path))
-    kinds = [teachers.describe(p)["what"] for p in sorted(tmp_path.rglob("*.safetensors"))]
+    kinds = [describe(p)["what"] for p in sorted(tmp_path.rglob("*.safetensors"))]
     assert "cnn-3x16" in kinds and "cnn-3x16, epoch 0" in kinds
