@@ -182,7 +182,7 @@ class Study:
         return self.trials[number]
 
     def _ask(self) -> tuple[str, Point, optuna.Trial]:
-        name, fixed, index = "", {}, len(self.optuna.trials) - self.extra
+        name, fixed, index = "", {}, len(self.optuna.get_trials(deepcopy=False)) - self.extra
         if index < len(self.baselines):
             name, point = self.baselines[index]
             fixed = point.params
@@ -303,7 +303,7 @@ class Study:
             for epoch, v in values.items() if len(self.objectives) == 1 else ():  # Optuna takes reports for one objective only
                 asked.report(v, epoch)
             self.optuna.tell(asked, reached if state == "COMPLETE" else None, state=kind)
-            self._distributions[trial.number] = dict(self.optuna.trials[asked.number].distributions)
+            self._distributions[trial.number] = dict(self.optuna.get_trials(deepcopy=False)[asked.number].distributions)
         else:
             more = optuna.trial.create_trial(
                 params=trial.params, distributions=self._distributions[trial.number], intermediate_values=values, state=kind,
