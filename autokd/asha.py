@@ -13,15 +13,15 @@ from autokd.ledger import Trial
 from autokd.space import Asha
 
 
-def rungs(asha: Asha, epochs: int) -> list[int]:
-    """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below its end."""
+def rungs(asha: Asha, epochs: int, raised: int = 0) -> list[int]:
+    """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below its end, none below ``raised``."""
     if asha.form == "none":
         return []
     out, rung = [], asha.grace_epochs
     while rung < epochs:
         out.append(rung)
         rung *= asha.reduction
-    return out
+    return [r for r in out if r >= raised]
 
 
 def rank(trial: Trial, rung: int, metric: str, sign: int) -> tuple[float, float, int]:

@@ -12,6 +12,7 @@ Events (``t``: seconds since 1970):
 | finished | trial, attempt, student (weights' hash), facts |
 | diverged, oom, failed | trial, attempt, reason |
 | refused | params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial |
+| grace | rung, correlation, n, epochs: that rung says little of how trials end; from now on the first is at so many epochs |
 | stopping | reason: a limit is reached, nothing more is begun |
 | extended | trials: how many there are to be in all; the study is open again |
 | searched | the search phase is over; groups: the finalists, frozen, with their runs; finals: those runs |
@@ -117,6 +118,7 @@ class Table:
     finalists: list[Event] | None = None
     tests: list[Event] = field(default_factory=list)
     test_due: bool = False  # finals are laid out and their winner has not been read on test
+    grace: int = 0  # epochs before which no trial is judged any more
     stopping: str = ""  # why nothing more is begun before the finals
     closed: Event | None = None
 
@@ -129,6 +131,8 @@ class Table:
             self.trials[e["trial"]] = Trial(e["trial"], **{k: e[k] for k in fields if k in e}, suggested=e["t"])
         elif kind == "refused":
             self.refused += 1
+        elif kind == "grace":
+            self.grace = e["epochs"]
         elif kind == "stopping":
             self.stopping = e["reason"]
         elif kind == "searched":

@@ -95,8 +95,7 @@ class Study:
     def _start(self, trial: Trial) -> Job:
         attempt = trial.attempt + 1
         self.running.add(trial.number)
-        epochs = trial.recipe["train"]["epochs"]
-        judged = asha.rungs(self.search.asha, epochs) if trial.searching else []
+        judged = self._rungs(trial) if trial.searching else []
         self.book.append("started", trial=trial.number, attempt=attempt, epoch=trial.checkpoint_epoch)
         return Job(trial.number, attempt, trial.role, trial.recipe, trial.checkpoint, judged)
 
@@ -211,7 +210,7 @@ class Study:
     def _judge(self, trial: Trial) -> bool:
         """Whether a trial at a rung goes on; if not, it is paused or pruned now."""
         form, rung = self.search.asha.form, trial.epochs
-        if not trial.searching or rung in trial.rungs or rung not in asha.rungs(self.search.asha, trial.recipe["train"]["epochs"]):
+        if not trial.searching or rung in trial.rungs or rung not in self._rungs(trial):
             return True
         if self._passes(trial, rung):
             self.book.append("promoted", trial=trial.number, rung=rung)
@@ -220,6 +219,21 @@ class Study:
         self.book.append("paused" if form == "promotion" else "pruned", trial=trial.number, rung=rung, attempt=trial.attempt)
         self._tell(trial)
         return False
+
+    def _rungs(self, trial: Trial) -> list[int]:
+        return asha.rungs(self.search.asha, trial.recipe["train"]["epochs"], self.book.table.grace)
+
+    def _raise_grace(self) -> None:
+        """Leave out the lowest rung where it says little of how trials end."""
+        below = self.search.asha.raise_grace_below
+        if below is None:
+            return
+        for rung, r, n in asha.correlations(self.trials.values(), self.metric, self.search.asha):
+            if rung < self.book.table.grace:
+                continue
+            if r is None or r >= below:
+                return
+            self.book.append("grace", rung=rung, correlation=round(r, 4), n=n, epochs=rung * self.search.asha.reduction)
 
     def _passes(self, trial: Trial, rung: int) -> bool:
         if trial.exempt:
@@ -235,6 +249,8 @@ class Study:
         extra = {"student": student, "facts": facts or {}} if state == "finished" else {"reason": reason}
         self.book.append(state, durable=True, trial=number, attempt=attempt, **extra)
         self._tell(trial)
+        if trial.searching and trial.exempt:
+            self._raise_grace()
 
     def lost(self, number: int, reason: str) -> None:
         """A worker died under its trial: it is tried again, a few times."""
@@ -371,6 +387,7 @@ class Study:
             told = {"paused", "finished", "diverged", "oom", "failed"} | ({"pruned"} if self.search.asha.form == "stopping" else set())
             if kind in told:
                 self._tell(self.trials[e["trial"]])
+        self._raise_grace()
         for trial in list(self.trials.values()):
             if trial.state == "running":
                 self._judge(trial)  # it may have reported at a rung and not been judged any more
