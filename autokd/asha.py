@@ -37,13 +37,18 @@ def peers(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha) -> list[
     return branch if asha.compare == "branch" and len(branch) >= asha.reduction else there
 
 
-def good_enough(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int) -> bool:
-    """Whether the trial is among the best 1/reduction at this rung (in stopping form at least the first is)."""
+def best(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int) -> set[int]:
+    """The numbers of the best 1/reduction at this rung (in stopping form at least one) of those that the trial is ranked with."""
     ranked = sorted(peers(trial, rung, trials, asha), key=lambda t: rank(t, rung, metric, sign))
     places = len(ranked) // asha.reduction
     if asha.form == "stopping":
         places = max(places, 1)
-    return any(t.number == trial.number for t in ranked[:places])
+    return {t.number for t in ranked[:places]}
+
+
+def good_enough(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int) -> bool:
+    """Whether the trial is among the best 1/reduction at this rung."""
+    return trial.number in best(trial, rung, trials, asha, metric, sign)
 
 
 def correlations(trials: Iterable[Trial], metric: str, asha: Asha) -> list[tuple[int, float | None, int]]:

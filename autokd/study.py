@@ -111,8 +111,12 @@ class Study:
         if self.search.asha.form != "promotion" or self._stopped():
             return None
         paused = [t for t in self.trials.values() if t.state == "paused"]
+        best: dict[Any, set[int]] = {}  # by what is ranked together: sorted once, not once for each that waits
         for trial in sorted(paused, key=lambda t: (-t.epochs, asha.rank(t, t.epochs, self.metric, self.sign))):
-            if self._passes(trial, trial.epochs):
+            key = trial.epochs, trial.group, trial.branch
+            if key not in best:
+                best[key] = asha.best(trial, trial.epochs, self.trials.values(), self.search.asha, self.metric, self.sign)
+            if trial.number in best[key]:
                 self.book.append("promoted", trial=trial.number, rung=trial.epochs)
                 return self._start(trial)
         return None
