@@ -1,7 +1,8 @@
 """Records learning curves for the replay: configurations of a space, drawn at random, each trained to its full length.
 
-    uv run python tests/benchmarks/curves.py digits [--configurations 400] [--seeds 0 1 2]
-    uv run python tests/benchmarks/curves.py fashion --data-dir DIR [--configurations 400] [--seeds 0 1 2]
+    uv run python tests/benchmarks/curves.py digits [--configurations 400] [--seeds 0 1]
+    uv run python tests/benchmarks/curves.py fashion --data-dir DIR [--configurations 120] [--seeds 0 1]
+    uv run python tests/benchmarks/curves.py digits --summary
 
 Every preset of search_spaces/methods.yaml comes first, with its authors' defaults at each student's resolution, then points drawn by a
 generator seeded by their number, so that more can be added later. A line of tests/benchmarks/curves/<name>-<seed>.jsonl is one run:
@@ -105,13 +106,37 @@ def record(name: str, seed: int, found: list[tuple[str, Point]], store: Any, des
             print(f"{index} seed {seed}: {point.branch}: {made['accuracy'][-1:]}", flush=True)
 
 
+def summary(name: str) -> str:
+    """What the recorded curves say of pruning: each epoch's rank correlation with the final accuracy, and the noise of a seed."""
+    from scipy.stats import spearmanr
+
+    first, second = read(name, 0), read(name, 1)
+    accuracy = np.array([r["accuracy"] for r in first.values()])
+    final = accuracy[:, -1]
+    good = final >= np.median(final)
+    both = np.array([(first[i]["accuracy"][-1], second[i]["accuracy"][-1]) for i in first if i in second])
+    usual = both[both.min(1) >= np.median(final)]
+    rows = [
+        f"{name}: {len(first)} configurations of {len({r['branch'] for r in first.values()})} branches, {len(both)} of them at two seeds",
+        f"final accuracy, %: median {100 * np.median(final):.1f}, best {100 * final.max():.1f}; best mean of two seeds {100 * both.mean(1).max():.1f}",
+        f"sd of a seed, points: {100 * np.sqrt((np.diff(both, axis=1) ** 2).mean() / 2):.1f}; of the better half {100 * np.sqrt((np.diff(usual) ** 2).mean() / 2):.1f}",
+        "rank correlation with the final accuracy, of all and of the better half:",
+        *(f"  epoch {e}: {spearmanr(accuracy[:, e - 1], final)[0]:.2f}, {spearmanr(accuracy[good, e - 1], final[good])[0]:.2f}" for e in (1, 3, 6, 9, 13, 18)),
+    ]
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=list(SETS))
     parser.add_argument("--configurations", type=int, default=400)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--data-dir", help="where torchvision's files are; else AUTOKD_DATA")
+    parser.add_argument("--summary", action="store_true", help="say what is recorded, and record nothing")
     args = parser.parse_args()
+    if args.summary:
+        print(summary(args.name))
+        return
     if args.data_dir:
         os.environ["AUTOKD_DATA"] = args.data_dir
 
