@@ -115,11 +115,11 @@ def summary(name: str) -> str:
     final = accuracy[:, -1]
     good = final >= np.median(final)
     both = np.array([(first[i]["accuracy"][-1], second[i]["accuracy"][-1]) for i in first if i in second])
-    usual = both[both.min(1) >= np.median(final)]
+    noise, noise_of_good = (100 * np.sqrt((np.diff(pairs) ** 2).mean() / 2) for pairs in (both, both[both.mean(1) >= np.median(final)]))
     rows = [
         f"{name}: {len(first)} configurations of {len({r['branch'] for r in first.values()})} branches, {len(both)} of them at two seeds",
         f"final accuracy, %: median {100 * np.median(final):.1f}, best {100 * final.max():.1f}; best mean of two seeds {100 * both.mean(1).max():.1f}",
-        f"sd of a seed, points: {100 * np.sqrt((np.diff(both, axis=1) ** 2).mean() / 2):.1f}; of the better half {100 * np.sqrt((np.diff(usual) ** 2).mean() / 2):.1f}",
+        f"sd of a seed, points: {noise:.1f}; of the better half {noise_of_good:.1f}",
         "rank correlation with the final accuracy, of all and of the better half:",
         *(f"  epoch {e}: {spearmanr(accuracy[:, e - 1], final)[0]:.2f}, {spearmanr(accuracy[good, e - 1], final[good])[0]:.2f}" for e in (1, 3, 6, 9, 13, 18)),
     ]
