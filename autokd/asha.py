@@ -7,6 +7,7 @@ within their branch of the space: methods that start slowly are then not judged 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from autokd.ledger import Trial
@@ -14,10 +15,13 @@ from autokd.space import Asha
 
 
 def rungs(asha: Asha, epochs: int, raised: int = 0) -> list[int]:
-    """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below its end, none below ``raised``."""
+    """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below its end, none below ``raised``.
+
+    A third as grace is what recorded curves speak for (docs/BENCHMARKS.md): earlier, the ranks say little of the final ones.
+    """
     if asha.form == "none":
         return []
-    out, rung = [], asha.grace_epochs
+    out, rung = [], asha.grace_epochs or math.ceil(epochs / 3)
     while rung < epochs:
         out.append(rung)
         rung *= asha.reduction

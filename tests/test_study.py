@@ -191,6 +191,8 @@ def test_rungs_and_ranks() -> None:
     rules = Asha(grace_epochs=3, reduction=3)
     assert asha.rungs(rules, 27) == [3, 9] and asha.rungs(rules, 28) == [3, 9, 27] and asha.rungs(rules, 3) == []
     assert asha.rungs(Asha(form="none"), 27) == []
+    assert asha.rungs(Asha(), 27) == [9] and asha.rungs(Asha(), 28) == [10] and asha.rungs(Asha(), 1) == []
+    assert asha.rungs(Asha(reduction=2), 27) == [9, 18] and asha.rungs(Asha(reduction=2), 27, raised=18) == [18]
 
     def trial(n: int, value: float, branch: str) -> Trial:
         return Trial(n, "trial", {"train": {"epochs": 27}}, branch=branch, metrics={3: {"val/accuracy": value, "val/nll": 1.0}})
