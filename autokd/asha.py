@@ -7,21 +7,25 @@ within their branch of the space: methods that start slowly are then not judged 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from autokd.ledger import Trial
 from autokd.space import Asha
 
 
-def rungs(asha: Asha, epochs: int) -> list[int]:
-    """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below its end."""
+def rungs(asha: Asha, epochs: int, raised: int = 0) -> list[int]:
+    """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below its end, none below ``raised``.
+
+    A third as grace is what recorded curves speak for (docs/BENCHMARKS.md): earlier, the ranks say little of the final ones.
+    """
     if asha.form == "none":
         return []
-    out, rung = [], asha.grace_epochs
+    out, rung = [], asha.grace_epochs or math.ceil(epochs / 3)
     while rung < epochs:
         out.append(rung)
         rung *= asha.reduction
-    return out
+    return [r for r in out if r >= raised]
 
 
 def rank(trial: Trial, rung: int, metric: str, sign: int) -> tuple[float, float, int]:
@@ -37,13 +41,18 @@ def peers(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha) -> list[
     return branch if asha.compare == "branch" and len(branch) >= asha.reduction else there
 
 
-def good_enough(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int) -> bool:
-    """Whether the trial is among the best 1/reduction at this rung (in stopping form at least the first is)."""
+def best(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int) -> set[int]:
+    """The numbers of the best 1/reduction at this rung (in stopping form at least one) of those that the trial is ranked with."""
     ranked = sorted(peers(trial, rung, trials, asha), key=lambda t: rank(t, rung, metric, sign))
     places = len(ranked) // asha.reduction
     if asha.form == "stopping":
         places = max(places, 1)
-    return any(t.number == trial.number for t in ranked[:places])
+    return {t.number for t in ranked[:places]}
+
+
+def good_enough(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int) -> bool:
+    """Whether the trial is among the best 1/reduction at this rung."""
+    return trial.number in best(trial, rung, trials, asha, metric, sign)
 
 
 def correlations(trials: Iterable[Trial], metric: str, asha: Asha) -> list[tuple[int, float | None, int]]:

@@ -14,6 +14,7 @@ Events (``t``: seconds since 1970):
 | diverged, oom, failed | trial, attempt, reason |
 | lost | trial (below zero: no trial), reason: a worker died; what it did is done again |
 | refused | params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial |
+| grace | rung, correlation, n, epochs: that rung says little of how trials end; from now on the first is at so many epochs |
 | stopping | reason: a limit is reached, nothing more is begun |
 | extended | trials: how many there are to be in all; the study is open again |
 | searched | the search phase is over; groups: the finalists, frozen, with their runs; finals: those runs |
@@ -121,6 +122,7 @@ class Table:
     finalists: list[Event] | None = None
     tests: list[Event] = field(default_factory=list)
     test_due: bool = False  # finals are laid out and their winner has not been read on test
+    grace: int = 0  # epochs before which no trial is judged any more
     stopping: str = ""  # why nothing more is begun before the finals
     closed: Event | None = None
 
@@ -135,6 +137,8 @@ class Table:
             self.teachers[e["key"]] = e
         elif kind == "refused":
             self.refused += 1
+        elif kind == "grace":
+            self.grace = e["epochs"]
         elif kind == "stopping":
             self.stopping = e["reason"]
         elif kind == "searched":

@@ -33,10 +33,19 @@ class Asha(Block):
     """Asynchronous successive halving: which trials get how many epochs."""
 
     form: Annotated[Literal["promotion", "stopping", "none"], Field(description="pause and resume the best, stop the rest, or neither")] = "promotion"
-    grace_epochs: Annotated[int, Field(ge=1, description="epochs that every trial gets: the first rung")] = 1
+    grace_epochs: Annotated[int | None, Field(ge=1, description="epochs that every trial gets: the first rung; left out: a third of its own")] = None
     reduction: Annotated[int, Field(ge=2, description="one in so many goes on from a rung")] = 3
     compare: Annotated[Literal["branch", "all"], Field(description="rank within a branch of the space, or across all")] = "branch"
     exempt: Annotated[int, Field(ge=0, description="one random trial in so many always runs to its end (0: none)")] = 8
+    raise_grace_below: Annotated[
+        float | None,
+        Field(
+            ge=-1,
+            le=1,
+            description="later trials pass the lowest rung unjudged once its rank correlation with the final value, over 8 or more trials that "
+            "ran to their end whatever their rank, is below this (0.3, say); left out: never",
+        ),
+    ] = None
 
 
 class Finalists(Block):

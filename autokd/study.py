@@ -124,8 +124,7 @@ class Study:
     def _start(self, trial: Trial) -> Job:
         attempt = trial.attempt + 1
         self.running.add(trial.number)
-        epochs = trial.recipe["train"]["epochs"]
-        judged = asha.rungs(self.search.asha, epochs) if trial.searching else []
+        judged = self._rungs(trial) if trial.searching else []
         self.book.append("started", trial=trial.number, attempt=attempt, epoch=trial.checkpoint_epoch)
         return Job(trial.number, attempt, trial.role, trial.recipe, trial.checkpoint, judged)
 
@@ -142,8 +141,12 @@ class Study:
         if self.search.asha.form != "promotion" or self._stopped():
             return None
         paused = [t for t in self.trials.values() if t.state == "paused"]
+        best: dict[Any, set[int]] = {}  # by what is ranked together: sorted once, not once for each that waits
         for trial in sorted(paused, key=lambda t: (-t.epochs, asha.rank(t, t.epochs, self.metric, self.sign))):
-            if self._passes(trial, trial.epochs):
+            key = trial.epochs, trial.group, trial.branch
+            if key not in best:
+                best[key] = asha.best(trial, trial.epochs, self.trials.values(), self.search.asha, self.metric, self.sign)
+            if trial.number in best[key]:
                 self.book.append("promoted", trial=trial.number, rung=trial.epochs)
                 return self._start(trial)
         return None
@@ -216,7 +219,7 @@ class Study:
         return self.trials[number]
 
     def _ask(self) -> tuple[str, Point, optuna.Trial]:
-        name, fixed, index = "", {}, len(self.optuna.trials) - self.extra
+        name, fixed, index = "", {}, len(self.optuna.get_trials(deepcopy=False)) - self.extra
         if index < len(self.baselines):
             name, point = self.baselines[index]
             fixed = point.params
@@ -245,7 +248,7 @@ class Study:
     def _judge(self, trial: Trial) -> bool:
         """Whether a trial at a rung goes on; if not, it is paused or pruned now."""
         form, rung = self.search.asha.form, trial.epochs
-        if not trial.searching or rung in trial.rungs or rung not in asha.rungs(self.search.asha, trial.recipe["train"]["epochs"]):
+        if not trial.searching or rung in trial.rungs or rung not in self._rungs(trial):
             return True
         if self._passes(trial, rung):
             self.book.append("promoted", trial=trial.number, rung=rung)
@@ -254,6 +257,21 @@ class Study:
         self.book.append("paused" if form == "promotion" else "pruned", trial=trial.number, rung=rung, attempt=trial.attempt)
         self._tell(trial)
         return False
+
+    def _rungs(self, trial: Trial) -> list[int]:
+        return asha.rungs(self.search.asha, trial.recipe["train"]["epochs"], self.book.table.grace)
+
+    def _raise_grace(self) -> None:
+        """Leave out the lowest rung where it says little of how trials end."""
+        below = self.search.asha.raise_grace_below
+        if below is None:
+            return
+        for rung, r, n in asha.correlations(self.trials.values(), self.metric, self.search.asha):
+            if rung < self.book.table.grace:
+                continue
+            if r is None or r >= below:
+                return
+            self.book.append("grace", rung=rung, correlation=round(r, 4), n=n, epochs=rung * self.search.asha.reduction)
 
     def _passes(self, trial: Trial, rung: int) -> bool:
         if trial.exempt:
@@ -269,6 +287,8 @@ class Study:
         extra = {"student": student, "facts": facts or {}} if state == "finished" else {"reason": reason}
         self.book.append(state, durable=True, trial=number, attempt=attempt, **extra)
         self._tell(trial)
+        if trial.searching and trial.exempt:
+            self._raise_grace()
 
     def lost(self, number: int, reason: str) -> None:
         """A worker died under its job: it is done again, unless that has happened too often."""
@@ -352,7 +372,7 @@ class Study:
             for epoch, v in values.items() if len(self.objectives) == 1 else ():  # Optuna takes reports for one objective only
                 asked.report(v, epoch)
             self.optuna.tell(asked, reached if state == "COMPLETE" else None, state=kind)
-            self._distributions[trial.number] = dict(self.optuna.trials[asked.number].distributions)
+            self._distributions[trial.number] = dict(self.optuna.get_trials(deepcopy=False)[asked.number].distributions)
         else:
             more = optuna.trial.create_trial(
                 params=trial.params, distributions=self._distributions[trial.number], intermediate_values=values, state=kind,
@@ -420,6 +440,7 @@ class Study:
             told = {"paused", "finished", "diverged", "oom", "failed"} | ({"pruned"} if self.search.asha.form == "stopping" else set())
             if kind in told:
                 self._tell(self.trials[e["trial"]])
+        self._raise_grace()
         for trial in list(self.trials.values()):
             if trial.state == "running":
                 self._judge(trial)  # it may have reported at a rung and not been judged any more

@@ -268,6 +268,8 @@ def test_rungs_and_ranks() -> None:
     rules = Asha(grace_epochs=3, reduction=3)
     assert asha.rungs(rules, 27) == [3, 9] and asha.rungs(rules, 28) == [3, 9, 27] and asha.rungs(rules, 3) == []
     assert asha.rungs(Asha(form="none"), 27) == []
+    assert asha.rungs(Asha(), 27) == [9] and asha.rungs(Asha(), 28) == [10] and asha.rungs(Asha(), 1) == []
+    assert asha.rungs(Asha(reduction=2), 27) == [9, 18] and asha.rungs(Asha(reduction=2), 27, raised=18) == [18]
 
     def trial(n: int, value: float, branch: str) -> Trial:
         return Trial(n, "trial", {"train": {"epochs": 27}}, branch=branch, metrics={3: {"val/accuracy": value, "val/nll": 1.0}})
@@ -424,3 +426,41 @@ def test_rungs_that_predict_nothing_are_said_to_be_unknown(tmp_path: Path, space
     assert [rung for rung, _, _ in found] == [1, 3] and all(n == 30 and r is not None and r > 0.9 for _, r, n in found)
     few = list(study.trials.values())[:5]
     assert all(r is None and n == 5 for _, r, n in asha.correlations(few, "val/accuracy", study.search.asha))
+
+
+def crossing(recipe: dict, epoch: int) -> float:
+    """What leads after one epoch ends last; from the third on, the order is the final one."""
+    end = 0.01 * abs(math.log(recipe["distill"]["temperature"]["tau"] / 3))
+    return 0.5 + (end if epoch == 1 else -end) + 0.001 * epoch
+
+
+def test_a_rung_that_misleads_is_left_out_from_then_on(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/asha={exempt: 2, reduction: 3, raise_grace_below: 0.3}", "search/finalists={seeds: 0}"))
+    drive(study, f=crossing)
+    (raised,) = [e for e in study.book.events if e["event"] == "grace"]
+    assert raised["rung"] == 1 and raised["epochs"] == 3 and raised["n"] >= 8 and raised["correlation"] < 0
+    at = study.book.events.index(raised)
+    before, after = ({(e["event"], e["rung"]) for e in part if "rung" in e} for part in (study.book.events[:at], study.book.events[at + 1 :]))
+    begun = {e["trial"] for e in study.book.events[at:] if e["event"] == "suggested"}
+    assert ("paused", 1) in before and ("paused", 3) in after
+    assert begun and all(1 not in study.trials[n].rungs for n in begun)
+    unmoved = new(tmp_path, loaded(space_file, "search/asha={exempt: 2, reduction: 3}", "search/finalists={seeds: 0}"), "b")
+    drive(unmoved, f=crossing)
+    assert not unmoved.book.table.grace
+
+
+def test_a_raised_grace_is_raised_again_after_a_kill(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file, "search/asha={exempt: 2, reduction: 3, raise_grace_below: 0.3}", "search/finalists={seeds: 0}")
+    whole = new(tmp_path, s, "whole")
+    drive(whole, f=crossing)
+    lines = (tmp_path / "whole" / "events.jsonl").read_bytes().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if b'"grace"' in line)
+    for cut in {*range(at - 6, at + 7), *range(1, len(lines), 17)}:
+        (tmp_path / f"cut{cut}").mkdir()
+        (tmp_path / f"cut{cut}" / "events.jsonl").write_bytes(b"".join(lines[:cut]))
+        study = Study(s, Ledger(tmp_path / f"cut{cut}").open())
+        drive(study, f=crossing)
+        assert rows(study) == rows(whole), f"cut behind event {cut}"
+        assert [e["trial"] for e in study.book.events if e["event"] == "suggested"] == list(range(30))
+        assert sum(e["event"] == "grace" for e in study.book.events) == 1
+        study.book.close()

@@ -15,6 +15,7 @@ import heapq
 import math
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,20 @@ def observed(recipe: dict[str, Any], epoch: int, world: str, rng: np.random.Gene
     return 0.1 + (truth(recipe) - 0.1) * reached + rng.normal(0, NOISE)
 
 
-def search(s: space.Space, seed: int, jobs: int, world: str) -> tuple[float, int]:
-    """One search on virtual time. Returns the true value of its choice, and the epochs it spent."""
+Observe = Callable[[int, int], dict[str, float]]  # trial, epoch → its metrics
+
+
+def begin(s: space.Space, seed: int, jobs: int) -> Study:
+    """A study that nobody has worked on, on a clock that stands at 0."""
     book = Memory()
     book.append("created", name="s", seed=seed, jobs=jobs, trials=s.search.trials, frozen={})
-    study = Study(s, book, seed=seed, jobs=jobs, clock=lambda: book.clock)
-    rng = np.random.default_rng(seed)
+    return Study(s, book, seed=seed, jobs=jobs, clock=lambda: book.clock)
+
+
+def drive(study: Study, rng: np.random.Generator, observe: Observe, finished: Callable[[int], None] = lambda spent: None) -> int:
+    """The event loop: workers take about one unit of time an epoch. Returns the epochs spent; ``finished`` hears of each full run."""
+    book = study.book
+    assert isinstance(book, Memory)
     queue: list[tuple[float, int, Job, int]] = []
     order = spent = 0
     while True:
@@ -77,17 +86,23 @@ def search(s: space.Space, seed: int, jobs: int, world: str) -> tuple[float, int
             heapq.heappush(queue, (book.clock + rng.uniform(0.9, 1.1), order, job, first + 1))
         if not queue:
             assert job is DONE
-            break
+            return spent
         book.clock, _, job, epoch = heapq.heappop(queue)
         spent += 1
-        metrics = {"val/accuracy": observed(job.recipe, epoch, world, rng)}
-        if not study.report(job.trial, job.attempt, epoch, metrics, "c" if epoch in job.rungs else None):
+        if not study.report(job.trial, job.attempt, epoch, observe(job.trial, epoch), "c" if epoch in job.rungs else None):
             continue
         if epoch >= job.recipe["train"]["epochs"]:
             study.finish(job.trial, job.attempt, "finished")
+            finished(spent)
         else:
             order += 1
             heapq.heappush(queue, (book.clock + rng.uniform(0.9, 1.1), order, job, epoch + 1))
+
+
+def search(s: space.Space, seed: int, jobs: int, world: str) -> tuple[float, int]:
+    """One search on virtual time. Returns the true value of its choice, and the epochs it spent."""
+    study, rng = begin(s, seed, jobs), np.random.default_rng(seed)
+    spent = drive(study, rng, lambda n, epoch: {"val/accuracy": observed(study.trials[n].recipe, epoch, world, rng)})
     chosen = study.trials[study.book.table.finalists[0]["trial"]]  # type: ignore[index]
     return truth(chosen.recipe), spent
 
