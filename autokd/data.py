@@ -29,7 +29,6 @@ from autokd.packing import Pack
 from autokd.recipe import Data as Spec
 from autokd.views import Pictures
 
-EMBEDDED = {"digits", "fake"}  # made in a moment, so never packed
 BLOCK = 1 << 20  # bytes copied at a time
 
 
@@ -93,7 +92,7 @@ def pack(spec: Spec, *, data_dir: str | Path | None = None, large: bool | None =
 @functools.lru_cache(maxsize=4)
 def _pack(name: str, short_side: int, skip: bool, data_dir: Path, cache: Path, large: bool) -> Pack:
     contents = functools.cache(lambda: sources.contents(name, data_dir))
-    if name in EMBEDDED:
+    if name in sources.EMBEDDED:
         return packing.in_memory(contents(), name)
     return packing.obtain(
         manifest(name, short_side, cache), contents, name, short_side=short_side, skip=skip, large=large,

@@ -14,6 +14,7 @@ from autokd import space as spaces
 from autokd.cache import default_cache
 from autokd.document import UserError, flatten, flow, write_atomically
 from autokd.ledger import Ledger
+from autokd.sources import EMBEDDED
 from autokd.space import Space
 from autokd.study import Study
 
@@ -67,6 +68,10 @@ def checked(space: Space, *, address: str | None = None, uri: str | None = None,
     store = uri or tracking.default_uri(root())
     if store.startswith("sqlite:///"):
         _writable(Path(store.removeprefix("sqlite:///")).absolute().parent, "MLflow's store", "; choose another --tracking-uri")
+    if space.base.data.name not in EMBEDDED:  # told here, and packed by processes: later, beside Ray's threads, none may be forked
+        from autokd import data
+
+        data.pack(space.base.data)
     return room(space, address)
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from autokd.document import UserError, nearest
 
 FOLDER = "folder:"
+EMBEDDED = {"digits", "fake"}  # made in a moment, so never packed
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
 TRAIN, VALIDATION, TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
 

@@ -1035,6 +1035,14 @@ def test_every_command_that_needs_data_takes_a_data_dir(pets: Path, monkeypatch:
         assert run(*command, "--data-dir", "../sets").exit_code == 0, command
 
 
+def test_a_search_tells_of_broken_pictures_before_it_begins(pets: Path) -> None:
+    broken = sorted((pets.parent / "sets" / "pets" / "dog").iterdir())[3]
+    broken.write_bytes(broken.read_bytes()[:60])
+    done = autokd("search", "--space", "space.yaml", "--data-dir", "../sets", cwd=pets, code=2)
+    assert f"{broken}: cannot be read as a picture" in done.stderr
+    assert not (pets / "mlruns" / "studies").exists()
+
+
 @pytest.mark.slow
 def test_workers_of_a_cluster_see_the_data_dir(pets: Path) -> None:
     """They inherit nothing of the driver's environment."""
