@@ -51,12 +51,16 @@ def events(where: Path) -> int:
 
 
 def strike(process: subprocess.Popen[str], whom: str) -> None:
-    """SIGKILL to the driver, to one worker, or to the driver and everything of Ray."""
+    """SIGKILL to the driver, to one worker, to Ray's raylet, or to the driver and everything of Ray."""
     family = psutil.Process(process.pid).children(recursive=True)
     titles = {p: " ".join(p.cmdline()) for p in family}  # ray::Worker, or ray::ResourceTrainable.train() while it trains
     workers = [p for p, title in titles.items() if title.startswith("ray::") and "Agent" not in title and "IDLE" not in title]
     if whom == "worker" and workers:
         os.kill(random.choice(workers).pid, signal.SIGKILL)
+        return
+    raylets = [p for p, title in titles.items() if "raylet/raylet" in title.split(" ")[0]]
+    if whom == "raylet" and raylets:
+        raylets[0].kill()
         return
     for p in family if whom == "ray" else []:
         p.kill()
@@ -104,11 +108,11 @@ def test_killed_at_random_moments_it_ends_as_the_uninterrupted(tmp_path: Path, j
             process = launch(where, jobs)
             moment = until(where, process, "table" if fresh else "event", random.uniform(1, total / 6))
             if moment != "over":
-                whom = random.choice(["driver", "driver", "worker", "ray"])
+                whom = random.choice(["driver", "driver", "worker", "raylet", "ray"])
                 strike(process, whom)
                 moments.append(moment)
                 print(f"killed {whom} in {moment} behind event {events(where)} of about {total}", flush=True)
-            if moment == "over" or whom == "worker":
+            if moment == "over" or whom in {"worker", "raylet"}:
                 out = process.communicate(timeout=300)[0]
                 assert process.returncode == 0, out
             process.wait()
