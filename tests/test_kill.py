@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -50,21 +49,19 @@ def events(where: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def strike(process: subprocess.Popen[str], whom: str) -> None:
-    """SIGKILL to the driver, to one worker, to Ray's raylet, or to the driver and everything of Ray."""
+def strike(process: subprocess.Popen[str], whom: str) -> str:
+    """SIGKILL to the driver, to one worker, to Ray's raylet, or to the driver and everything of Ray. Returns who it was: the driver, where
+    there is no such process yet."""
     family = psutil.Process(process.pid).children(recursive=True)
     titles = {p: " ".join(p.cmdline()) for p in family}  # ray::Worker, or ray::ResourceTrainable.train() while it trains
     workers = [p for p, title in titles.items() if title.startswith("ray::") and "Agent" not in title and "IDLE" not in title]
-    if whom == "worker" and workers:
-        os.kill(random.choice(workers).pid, signal.SIGKILL)
-        return
-    raylets = [p for p, title in titles.items() if "raylet/raylet" in title.split(" ")[0]]
-    if whom == "raylet" and raylets:
-        raylets[0].kill()
-        return
-    for p in family if whom == "ray" else []:
+    raylets = [p for p, title in titles.items() if title.split(" ")[0].endswith("raylet/raylet")]
+    for p in {"worker": random.sample(workers, min(1, len(workers))), "raylet": raylets, "ray": family}.get(whom, []):
         p.kill()
-    process.kill()
+    if whom == "ray" or not {"worker": workers, "raylet": raylets}.get(whom):
+        process.kill()
+        return "ray" if whom == "ray" else "driver"
+    return whom
 
 
 def until(where: Path, process: subprocess.Popen[str], moment: str, wait: float) -> str:
@@ -109,7 +106,7 @@ def test_killed_at_random_moments_it_ends_as_the_uninterrupted(tmp_path: Path, j
             moment = until(where, process, "table" if fresh else "event", random.uniform(1, total / 6))
             if moment != "over":
                 whom = random.choice(["driver", "driver", "worker", "raylet", "ray"])
-                strike(process, whom)
+                whom = strike(process, whom)
                 moments.append(moment)
                 print(f"killed {whom} in {moment} behind event {events(where)} of about {total}", flush=True)
             if moment == "over" or whom in {"worker", "raylet"}:
