@@ -100,7 +100,8 @@ def _axis(view: View, path: str, trials: Sequence[Trial]) -> Axis:
 
 
 def _figure(view: View, trials: list[Trial], paths: list[str], epoch: int, caption: str) -> str:
-    """``trials``: best first."""
+    """``trials``: best first. A parameter that none of them has, all that have it having been thinned out, gets no axis."""
+    paths = [p for p in paths if any(p in t.varied for t in trials)]
     axes = [_axis(view, path, trials) for path in paths]
     final = Axis(view.metric, [view.value(t, epoch) for t in trials])
     lane = any(p not in t.varied for t in trials for p in paths)
