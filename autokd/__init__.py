@@ -7,7 +7,7 @@ The flow, and the module that owns each part of it:
                                              └ ledger ─→ tracking (MLflow), report, export
 
 Modules marked *light* load neither torch, ray, mlflow, optuna nor numpy, so that look-ups answer at once:
-``cli``, ``document``, ``axes``, ``methods`` (until called), ``zoo``, ``recipe``, ``space``, ``ledger``.
+``cli``, ``document``, ``axes``, ``methods`` (until called), ``zoo``, ``recipe``, ``space``, ``ledger``, ``report``.
 """
 
 __version__ = "0.1.0"

@@ -160,8 +160,13 @@ def sentence(result: Result, metric: str) -> str:
 
 def figure(d: Difference, metric: str) -> str:
     """``+3.4 points [+1.8, +5.0]``."""
-    scale, unit = (100, " points") if metric.endswith(("accuracy", "ece", "agreement")) else (1, "")
-    digits = 1 if scale == 100 else 3
+    by, unit = scale(metric)
+    digits = 1 if unit else 3
     if not math.isfinite(d.low):
-        return f"{d.mean * scale:+.{digits}f}{unit} (one seed, no interval)"
-    return f"{d.mean * scale:+.{digits}f}{unit} [{d.low * scale:+.{digits}f}, {d.high * scale:+.{digits}f}]"
+        return f"{d.mean * by:+.{digits}f}{unit} (one seed, no interval)"
+    return f"{d.mean * by:+.{digits}f}{unit} [{d.low * by:+.{digits}f}, {d.high * by:+.{digits}f}]"
+
+
+def scale(metric: str) -> tuple[int, str]:
+    """By what differences of the metric are multiplied to be told, and the unit behind the number: fractions are told in points."""
+    return (100, " points") if metric.endswith(("accuracy", "ece", "agreement")) else (1, "")

@@ -196,6 +196,17 @@ def test_parallel_coordinates_have_a_lane_for_what_a_branch_lacks(finished: Path
     assert all(-0.05 <= y <= 1.0 for t in spec["data"] for x, y in zip(t["x"], t["y"], strict=True) if x == names.index("kl weight"))
 
 
+@pytest.mark.parametrize("value", [3.0, "x"])
+def test_what_only_trials_that_are_not_drawn_have_gets_no_axis(finished: Path, monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    monkeypatch.setattr("autokd.report.coordinates.LINES", 9)
+    view = report.View("demo", *ledger.read(finished))
+    trials = sorted((t for t in view.ranked if view.value(t, 9) is not None), key=lambda t: -(view.value(t, 9) or 0))
+    drawn = {t.number for t in report.thin(trials, 9)}
+    next(t for t in trials if t.number not in drawn).varied["rare"] = value
+    text = report.parallel(view)
+    assert "the best 3, and 6 of the others" in text and "weight" in text and "rare" not in text
+
+
 def test_time_is_split_as_the_ledger_tells_it(tmp_path: Path) -> None:
     story = Story(tmp_path / "studies" / "s", epochs=4, finals=0)
     recipe = story.space.point(story._choose).data

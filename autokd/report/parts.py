@@ -1,0 +1,111 @@
+"""Text for people and for HTML: escaping, names, numbers, tables. What users wrote passes through :func:`esc`, or in charts :func:`plain`."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from autokd.document import flow
+from autokd.ledger import Trial
+
+# ---------------------------------------------------------------- users' text
+
+
+def sane(text: str) -> str:
+    """Without what no HTML file may hold: control characters and halves of surrogate pairs."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def esc(text: Any) -> str:
+    """Text in HTML, shown as it is."""
+    return html.escape(sane(str(text)), quote=True)
+
+
+def plain(text: Any, longest: int = 0) -> str:
+    """Text in a chart, where plotly would take ``<b>`` and ``&lt;`` for markup."""
+    text = " ".join(sane(str(text)).split())
+    text = text if not longest or len(text) <= longest else text[: longest - 1] + "…"
+    return html.escape(text, quote=False)
+
+
+def wrapped(parts: Iterable[str], width: int = 60) -> str:
+    """Lines of a chart's label, long ones broken."""
+    lines = [sane(part)[i : i + width] for part in parts for i in range(0, min(len(part), 400), width)]
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
+
+
+# ---------------------------------------------------------------- names and numbers
+
+
+def short(value: Any) -> str:
+    """A value of a recipe."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return " → ".join(value) or "none"
+    return value if isinstance(value, str) else flow(value)
+
+
+def label(path: str) -> str:
+    """A recipe path as people say it: ``distill/losses/kl/weight`` → ``kl weight``."""
+    keys = [k for k in path.split("/") if k not in {"distill", "losses", "kind"}]
+    return " ".join(keys[-2:]) or path
+
+
+def choices(t: Trial) -> str:
+    """What a trial chose."""
+    return ", ".join(f"{label(path)} {short(value)}" for path, value in t.varied.items())
+
+
+def branch_name(branch: str) -> str:
+    words = [word.rpartition("=") for word in branch.split(" ") if "=" in word]
+    return ", ".join(f"{label(path)} {value}".strip() for path, _, value in words) or "all"
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def big(value: float) -> str:
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:g}"
+
+
+def duration(seconds: float) -> str:
+    for size, unit, below, smaller in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} {int(seconds % size // below):02d} {smaller}"
+    return f"{seconds:.1f} s"
+
+
+def times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
+
+
+# ---------------------------------------------------------------- HTML
+
+
+def row(cells: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str] | str], kind: str = "") -> str:
+    """Cells, or whole rows, are HTML already."""
+    top = "".join(f"<th>{esc(h)}</th>" for h in head)
+    body = "".join(r if isinstance(r, str) else row(r) for r in rows)
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def note(text: str) -> str:
+    return f'<p class="note">{esc(text)}</p>'
+
+
+def folded(summary: str, content: str) -> str:
+    """``content`` is HTML already, ``summary`` is not."""
+    return f"<details><summary>{esc(summary)}</summary>{content}</details>"

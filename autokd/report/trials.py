@@ -1,0 +1,95 @@
+"""The search's trials: the leaderboard, and their quality against what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+from autokd.ledger import Trial
+from autokd.report.charts import BLUE, Layout, Trace, chart, thin, titled
+from autokd.report.parts import big, choices, esc, folded, label, note, number, short, table, wrapped
+from autokd.report.view import BROKEN, View
+
+ROWS, TOP = 50, 15  # listed, and of these not folded away
+POINTS = 1000  # drawn beside the front
+COSTS = {"student/flops": "FLOPs of one picture", "student/params": "parameters", "student/latency_ms": "latency, ms"}
+
+Costed = tuple[float, Trial]
+
+
+def leaderboard(view: View) -> str:
+    """The search's trials, best first."""
+    if not view.ranked:
+        return ""
+    extra = [m for m in ("val/accuracy", "val/nll", "val/ece") if m != view.metric and m in view.ranked[0].last]
+    head = ["", "trial", *([label(view.search.finalists.per or "group")] if view.groups else []), view.metric, *extra, "epochs", "state", "choices"]
+    rows = []
+    for place, t in enumerate(view.ranked[:ROWS], 1):
+        cells = [str(place), f"{t.number}" + (f"<br><small>{esc(t.name)}</small>" if t.name else "")]
+        cells += [esc(short(t.group))] if view.groups else []
+        cells += [number(view.value(t)), *(number(t.last.get(m)) for m in extra), str(t.epochs), esc(t.state), f"<small>{esc(choices(t))}</small>"]
+        rows.append(cells)
+    broken = Counter(t.state for t in view.searched if t.state in BROKEN)
+    text = "One seed each, and the best of many: these values flatter. What was confirmed over fresh seeds stands above. Full-length trials come first."
+    text += f" {len(view.ranked) - ROWS} more are not listed." if len(view.ranked) > ROWS else ""
+    text += f" Broken off: {', '.join(f'{n} {s}' for s, n in broken.items())}." if broken else ""
+    rest = folded(f"Places {TOP + 1} to {len(rows)}", table(head, rows[TOP:], "board")) if len(rows) > TOP else ""
+    return note(text) + table(head, rows[:TOP], "board") + rest
+
+
+# ---------------------------------------------------------------- cost
+
+
+def pareto(view: View) -> str:
+    """The objective against what it costs, where that differs between trials; and against the search's other objectives."""
+    asked = {o.metric: o.sign for o in view.search.objectives[1:]} | {c.metric: -c.sign for c in view.search.limits}
+    wanted = {"student/flops": -1, "student/params": -1} | asked  # latency differs from run to run: only where it was asked for
+    out = [_against_cost(view, cost, sign) for cost, sign in wanted.items()]
+    return f'<div class="pair">{"".join(out)}</div>' if any(out) else ""
+
+
+def _against_cost(view: View, cost: str, sign: int) -> str:
+    """``sign``: −1 where less is better."""
+    done = [t for t in view.ranked if t.state == "complete"]
+    known = [(float(c), t) for t in done if isinstance(c := t.facts.get(cost, t.last.get(cost)), int | float) and math.isfinite(c)]
+    if len({c for c, _ in known}) < 2:
+        return ""
+    known.sort(key=lambda p: (-sign * p[0], -view.sign * _value(view, p[1]), p[1].number))
+    front = _front(view, known)
+    on_it = {t.number for _, t in front}
+    others = thin([(c, t) for c, t in known if t.number not in on_it], POINTS)
+    data = [
+        _points(view, cost, "trials", others) | {"mode": "markers", "marker": {"color": "#9aa7b4", "size": 7}},
+        _points(view, cost, "Pareto front", front)
+        | {"mode": "lines+markers", "line": {"color": BLUE, "shape": "hv", "width": 2}, "marker": {"size": 10, "symbol": "diamond"}},
+    ]
+    name = COSTS.get(cost, cost)
+    layout = {"xaxis": _cost_axis(cost, name, [c for c, _ in known]), "yaxis": titled(view.metric)}
+    return chart(data, layout, f"{len(known)} trials that ran to their end, one seed each: {view.metric} against {name}.")
+
+
+def _value(view: View, t: Trial) -> float:
+    return view.value(t) or 0.0
+
+
+def _front(view: View, known: list[Costed]) -> list[Costed]:
+    """Those that are better than all that cost less; the cheapest stand first."""
+    front: list[Costed] = []
+    for c, t in known:
+        if not front or view.sign * _value(view, t) > view.sign * _value(view, front[-1][1]):
+            front.append((c, t))
+    return front
+
+
+def _points(view: View, cost: str, name: str, points: list[Costed]) -> Trace:
+    texts = [wrapped([f"trial {t.number}: {view.metric} {number(view.value(t))}, {cost} {big(c)}", choices(t)]) for c, t in points]
+    xy = {"x": [c for c, _ in points], "y": [view.value(t) for _, t in points]}
+    return {"type": "scatter", "name": name, "hoverinfo": "text", "hovertext": texts} | xy
+
+
+def _cost_axis(cost: str, name: str, values: list[float]) -> Layout:
+    if min(values) > 0 and max(values) / min(values) > 20:
+        return titled(f"{name} (log scale)") | {"type": "log"}
+    scale: dict[str, Any] = {"rangemode": "tozero"} if cost.startswith("student/") else {}
+    return titled(name) | scale

@@ -1,0 +1,83 @@
+"""A study as the page sees it: what is read from the ledger once, for all sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from autokd import asha, verdict
+from autokd import space as spaces
+from autokd.document import DocumentError, canonical, get
+from autokd.ledger import ENDED, Event, Table, Trial
+from autokd.verdict import CONTROLS
+
+LEAST = 8  # trials; with fewer, what a statistic says about them is "not known"
+ROLES = {"finalist": "winner", "control-kd": CONTROLS["control-kd"], "control-ce": CONTROLS["control-ce"]}  # in the order of the charts
+BROKEN = ENDED - {"complete", "pruned"}  # diverged, oom, failed
+
+
+class View:
+    """``ranked``: the search's trials that have a value, full-length ones first, then best first."""
+
+    def __init__(self, name: str, events: list[Event], table: Table):
+        self.name, self.events, self.table = name, events, table
+        frozen = table.created.get("frozen", {"space": {}, "base": {}})
+        self.title = str(frozen["space"].get("title") or f"Study {name}")
+        self.search = spaces.Search.model_validate(frozen["space"].get("search") or {})
+        self.leaves = _leaves(frozen)  # by Optuna's names
+        first = self.search.objectives[0]
+        self.metric, self.sign = first.metric, first.sign
+        self.results = verdict.results(table, self.metric, self.sign)
+        self.best = verdict.overall(self.results, self.sign)
+        self.trials = list(table.trials.values())
+        self.searched = [t for t in self.trials if t.searching]
+        self.ranked = sorted((t for t in self.searched if self.value(t) is not None), key=self._place)
+        groups = {canonical(t.group): t.group for t in self.searched if t.group is not None}
+        self.groups = sorted(groups.values(), key=lambda g: (str(type(g)), g))
+
+    def _place(self, t: Trial) -> tuple[Any, ...]:
+        return (not self.full(t), 0 if self.full(t) else -t.epochs, asha.rank(t, t.epochs, self.metric, self.sign))
+
+    def value(self, t: Trial, epoch: int | None = None) -> float | None:
+        """The objective after its last epoch, or after that one; None for a run that broke off, and for what is not finite."""
+        if t.state in BROKEN:
+            return None
+        v = t.metrics.get(t.epochs if epoch is None else epoch, {}).get(self.metric)
+        return v if v is not None and math.isfinite(v) else None
+
+    def points(self, t: Trial) -> list[tuple[int, float]]:
+        """The objective epoch by epoch, of a run that broke off too, without what is not finite."""
+        return [(e, m[self.metric]) for e, m in sorted(t.metrics.items()) if math.isfinite(m.get(self.metric, math.nan))]
+
+    def full(self, t: Trial) -> bool:
+        return t.state == "complete" or t.epochs >= t.recipe["train"]["epochs"]
+
+    def common_epoch(self, trials: Sequence[Trial]) -> int:
+        """The last epoch that all of them reached, those aside that broke off or are still at it."""
+        done = [t.epochs for t in trials if t.state in ENDED | {"paused"} and self.value(t) is not None]
+        return min(done, default=0)
+
+    def runs(self, role: str) -> list[Trial]:
+        """The overall winner's runs, or its controls'."""
+        return [self.table.trials[n] for n in self.best.runs.get(role, {}).values()] if self.best else []
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The roles whose runs differ: a winner that is reference KD itself is not drawn twice."""
+        return {r: n for r, n in ROLES.items() if self.runs(r) and not (r == "control-kd" and self.best and self.best.is_reference)}
+
+
+def _leaves(frozen: dict[str, Any]) -> dict[str, spaces.Leaf | spaces.OneOf]:
+    try:
+        return {leaf.name: leaf for leaf in spaces.thaw(frozen).leaves()}
+    except (DocumentError, KeyError):  # of another version, say: the trials themselves then tell
+        return {}
+
+
+def setting(t: Trial, path: str) -> Any:
+    """What stands in a trial's recipe; ``""`` where it has no such place."""
+    try:
+        return get(t.recipe, path)
+    except KeyError:
+        return ""
