@@ -27,7 +27,8 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "m
 
 
 def default_cache() -> Path:
-    """``AUTOKD_CACHE``, else the platform's cache folder."""
+    """``AUTOKD_CACHE``, else the platform's cache folder. Raises :class:`UserError` for a budget that is no size."""
+    chosen_budget()  # said now, not by the first trial that keeps a table
     return Path(os.environ.get("AUTOKD_CACHE") or user_cache_path("autokd")).absolute()
 
 

@@ -343,7 +343,10 @@ def models(
     torch.set_num_threads(threads)
     measured = {}
     for name in names:
-        network = networks.build(name, classes=classes, channels=channels, resolution=resolution, seed=0)
+        try:
+            network = networks.build(name, classes=classes, channels=channels, resolution=resolution, seed=0)
+        except ValueError as e:
+            raise UserError(str(e)) from None
         size, speed = networks.measure(network, channels, resolution), networks.speed(network, channels, resolution)
         measured[name] = size | {"latency_ms": speed}
         if not as_json:

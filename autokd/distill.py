@@ -249,6 +249,7 @@ class Run:
         recipe, labels = self.recipe, self.data.train.labels
         per_chunk = max(1, CHUNK // recipe.train.batch_size)
         look = self.online or self.scratch is not None
+        full = len(self.members) - 1
         for start in range(0, len(steps), per_chunk):
             group = steps[start : start + per_chunk]
             low_pictures = self._render(views, group, recipe.resolution, mix)
@@ -266,7 +267,7 @@ class Run:
                 if course:
                     batch["scratch_logits"] = course.logits[rows]
                 for who in experts:
-                    here = {len(self.members) - 1: batch["teacher_logits"]} if self.online and (mix is None or seen) else {}
+                    here = {full: batch["teacher_logits"]} if self.online and full not in tables else {}
                     answer = [(_gather(tables, here, who[rows], rows), batch["labels"], weight)]
                     if mix and not seen:
                         answer.append((_gather(tables, {}, who[rows], partner), batch["partner_labels"], 1 - weight))

@@ -203,11 +203,13 @@ def interruptible(bridge: Bridge) -> Iterator[None]:
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     over = threading.Event()
-    threading.Thread(target=_watch, args=(bridge, over), daemon=True).start()
+    watcher = threading.Thread(target=_watch, args=(bridge, over), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         over.set()
+        watcher.join(10.0)  # asking Ray anything while it shuts down would end this process
         for s, handler in old.items():
             signal.signal(s, handler)
 
@@ -227,7 +229,7 @@ def _watch(bridge: Bridge, over: threading.Event) -> None:
         if dead and not over.is_set():
             bridge.error = RayDied(f"Ray died ({' and '.join(sorted(dead))})")
             os.kill(os.getpid(), signal.SIGINT)
-            return
+            over.wait(20.0)  # and again, should Ray have swallowed it
 
 
 @contextlib.contextmanager
@@ -253,7 +255,10 @@ def ray_session(jobs: int, address: str | None, gpus: float, study: Path) -> Ite
             _join(address)
         elif started:
             cpus = None if gpus else jobs
-            ray.init(num_cpus=cpus, include_dashboard=False, _temp_dir=str(scratch), **QUIET)
+            try:
+                ray.init(num_cpus=cpus, include_dashboard=False, _temp_dir=str(scratch), **QUIET)
+            except Exception as e:  # Ray raises nothing more special when one of its processes dies or is slow
+                raise RayDied(f"Ray did not start ({str(e).strip().splitlines()[0]})") from None
         yield results
     finally:
         if started:

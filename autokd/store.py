@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ class Store:
         return found
 
     @contextlib.contextmanager
-    def _alone(self, path: Path) -> Any:
+    def _alone(self, path: Path) -> Iterator[None]:
         """No other process makes this file meanwhile, where the disk allows a lock."""
         lock = FileLock(path.with_suffix(".lock"))
         try:
@@ -202,7 +202,7 @@ def _checksum(tensors: Tensors) -> str:
 
 
 @contextlib.contextmanager
-def part(tensors: Tensors, path: Path, what: str) -> Any:
+def part(tensors: Tensors, path: Path, what: str) -> Iterator[str]:
     """A whole file beside ``path``, with a checksum and a line that says what it is: to be renamed inside the block, else deleted."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".part-{path.stem}-")

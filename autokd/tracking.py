@@ -191,7 +191,7 @@ class Tracker:
             self.tests.append(e)
         elif e["event"] == "teacher":
             self.improved += [(f"teacher/{e['model']}/{name}", value, e["t"], 0) for name, value in e.get("metrics", {}).items()]
-        elif "trial" in e and e["event"] != "suggested":
+        elif e.get("trial", -1) >= 0 and e["event"] != "suggested":
             self.open[e["trial"]] = None
 
     def _report(self, trial: Trial, e: Event) -> None:

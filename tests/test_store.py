@@ -21,7 +21,7 @@ from autokd.cache import Held, room
 from autokd.document import UserError
 from autokd.store import Store, load_checked
 from autokd.views import Views
-from tests.conftest import autokd
+from tests.conftest import RECIPE, autokd
 from tests.test_run import VARIANTS, made, student
 
 ROOT = Path(__file__).parent.parent
@@ -143,6 +143,12 @@ def test_the_command_shows_sizes_and_budget(tmp_path: Path) -> None:
     shown = autokd("cache", cwd=tmp_path, AUTOKD_CACHE_SIZE="20MB").stdout
     assert "tables 5 files" in " ".join(shown.split()) and "networks 1 files" in " ".join(shown.split()) and "tables may take 20 MB" in shown
     assert "tables 0 files" in " ".join(autokd("cache", "--clear", "tables", cwd=tmp_path).stdout.split())
+
+
+def test_a_budget_that_is_no_size_ends_a_command_before_it_works(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    said = autokd("train", "r.yaml", "--out", "out", cwd=tmp_path, code=2, AUTOKD_CACHE_SIZE="plenty").stderr
+    assert said.strip() == "error: AUTOKD_CACHE_SIZE=plenty: expected a size such as 20GB, 500MB or 0"
 
 
 # What is damaged, cut short or cannot be written

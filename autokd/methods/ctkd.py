@@ -33,7 +33,8 @@ def collaborative(labels, members, *, scratch: Annotated[str, AfterValidator(_ne
     """The full teacher is the expert E of every picture; the run trains R beside the student. Returns ``[1, N]``.
 
     ``scratch``: R's network, empty for the teacher's own. ``share_stem``: R and the student have one first convolution between
-    them, as in the released code; without it R's whole course does not depend on the student (choice of default).
+    them, as in the released code; without it, and without a loss on R's maps, R's whole course does not depend on the student (choice
+    of default) and is computed once for all students.
     Both are the run's business, not this function's. ``val/scratch_accuracy`` in the metrics is R's.
     """
     return labels.new_full((1, len(labels)), members - 1)

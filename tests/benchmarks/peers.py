@@ -108,9 +108,10 @@ def plain_epoch(teacher: nn.Module, student: nn.Module, data: Dataset, workers: 
 
 
 def student_epoch(student: nn.Module, pictures: torch.Tensor, labels: torch.Tensor) -> Callable[[], float]:
-    """The bare minimum: the student alone on ready-made batches in plain PyTorch."""
+    """The bare minimum, for what AutoKD itself adds: the student alone on ready-made batches in plain PyTorch, channels last."""
+    student = student.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(student.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4)
-    batches = list(zip((pictures.float() / 255).split(64), labels.split(64), strict=True))
+    batches = list(zip((pictures.float() / 255).to(memory_format=torch.channels_last).split(64), labels.split(64), strict=True))
 
     def epoch() -> float:
         student.train()
@@ -172,7 +173,8 @@ def sides(pair: str, threads: int, pictures: int, workers: int) -> Iterator[tupl
     # Fresh copies of the same networks in torch's own memory format; the normalisation is the transforms' there.
     networks = [copy.deepcopy(n.backbone).to(memory_format=torch.contiguous_format) for n in (run.members[-1].network, run.student)]
     yield "plain PyTorch, DataLoader", plain_epoch(*(copy.deepcopy(n) for n in networks), shown, workers)
-    yield "plain PyTorch, student alone, ready batches", student_epoch(copy.deepcopy(networks[1]), run.data.train.pictures, run.data.train.labels)
+    ready = run.data.train.pictures, run.data.train.labels
+    yield "plain PyTorch, student alone, ready batches, channels last", student_epoch(copy.deepcopy(networks[1]), *ready)
     yield "torchdistill", torchdistill_epoch(*networks, shown, workers)
 
 
