@@ -153,6 +153,9 @@ class Bridge:
             if outcome == "tested":
                 self.study.tested(r["results"])
                 return False
+            if number < TEST and number not in self.study.lessons:
+                self.study.woken(number)  # whatever came of it: a trial will tell
+                return False
             if number < TEST:
                 known = {k: r[k] for k in ("metrics", "resolution", "assistant", "facts", "given", "reason") if k in r}
                 self.study.taught(number, outcome, seconds=r.get("took", r["seconds"]), **known)

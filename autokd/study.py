@@ -44,7 +44,7 @@ class Job:
 Costs = Callable[[dict[str, Any]], dict[str, float]]  # a recipe's data → student/params and student/flops, known before training
 Clock = Callable[[], float]
 DONE = object()
-TEST = -1  # the number of the job that reads the test pictures; those below it are teachers'
+TEST = -1  # the number of the job that reads the test pictures; those below it are other jobs than trials
 
 
 class Study:
@@ -69,7 +69,8 @@ class Study:
         self.running: set[int] = set()  # numbers of jobs
         self.teach = teach
         self.lessons: dict[int, tuple[str, str]] = {}  # running jobs that teach: number → key and network
-        self._lesson, self._deaths = TEST, Counter[str]()  # the latest such number; workers that died under a key
+        self._latest, self._deaths = TEST, Counter[str]()  # the latest number of a job that is no trial; workers that died under a key
+        self._woken = 1  # workers that have been given something
         self._needs: dict[int, list[str]] = {}  # trial → keys of its teachers
         self._distributions: dict[int, dict[str, BaseDistribution]] = {}  # of the trials that Optuna was told of
         self.began = clock()
@@ -86,7 +87,7 @@ class Study:
         if len(self.running) >= self.jobs:
             return None
         if self.book.table.finalists is None:
-            job = self._continued() or self._promoted() or self._new()
+            job = self._continued() or self._promoted() or self._new() or self._awake()
             if job or self.running:
                 return job
             self._finish_search()
@@ -114,12 +115,22 @@ class Study:
         return self._start(trial)
 
     def _teacher(self, trial: Trial, member: int, key: str) -> Job:
-        self._lesson -= 1
+        self._latest -= 1
         full = trial.recipe["teacher"]["model"]
         names = [*reversed(trial.recipe["ladder"]), full]
-        self.lessons[self._lesson] = key, names[member - len(self._needs[trial.number])]
-        self.running.add(self._lesson)
-        return Job(self._lesson, 1, "teacher", trial.recipe, member=member)
+        self.lessons[self._latest] = key, names[member - len(self._needs[trial.number])]
+        self.running.add(self._latest)
+        return Job(self._latest, 1, "teacher", trial.recipe, member=member)
+
+    def _awake(self) -> Job | None:
+        """While a teacher is trained, the other workers start, import and load the data: that takes longer than many a trial."""
+        waiting = next((t for t in self.trials.values() if t.state == "waiting"), None)
+        if not self.lessons or waiting is None or self._woken >= self.jobs:
+            return None
+        self._woken += 1
+        self._latest -= 1
+        self.running.add(self._latest)
+        return Job(self._latest, 1, "wake", waiting.recipe)
 
     def _start(self, trial: Trial) -> Job:
         attempt = trial.attempt + 1
@@ -299,7 +310,7 @@ class Study:
         deaths, reason = max(self._deaths[key], self.trials[number].deaths if number >= 0 else 0), f"{MOST_DEATHS} workers died: {reason}"
         if number == TEST and deaths >= MOST_DEATHS:
             raise UserError(f"the test pictures could not be read: {reason}")
-        if number < TEST and deaths >= MOST_DEATHS:
+        if number in self.lessons and deaths >= MOST_DEATHS:
             self.taught(number, "failed", reason=reason)
         elif number >= 0 and deaths >= MOST_DEATHS:
             self.finish(number, self.trials[number].attempt, "failed", reason=reason)
@@ -313,6 +324,9 @@ class Study:
         if state == "failed" and found.get("given"):
             raise UserError(f"teacher {model}: {found.get('reason')}")
         self.book.append("teacher", durable=True, key=key, model=model, state=state, **found)
+
+    def woken(self, number: int) -> None:
+        self.running.discard(number)
 
     def tested(self, results: dict[str, dict[str, float]]) -> None:
         self.running.discard(TEST)

@@ -35,14 +35,14 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch. Returns ``outcome``: running, finished, diverged, oom, failed, taught or tested, with what belongs to it."""
+        """One epoch. Returns ``outcome``: running, finished, diverged, oom, failed, taught, awake or tested, with what belongs to it."""
         from torch import OutOfMemoryError
 
         from autokd.distill import Diverged
 
         began = time.monotonic()
         try:
-            out = {"test": self._test, "teacher": self._teach}.get(self.job.role, self._epoch)()
+            out = {"test": self._test, "teacher": self._teach, "wake": self._wake}.get(self.job.role, self._epoch)()
         except Diverged as e:
             out = {"outcome": "diverged", "reason": str(e)}
         except (OutOfMemoryError, MemoryError) as e:
@@ -91,6 +91,14 @@ class Worker(tune.Trainable):
         if self.job.role not in {"trial", "baseline"} and len(run.data.validation):  # for the report's reliability diagram
             facts["reliability"] = metrics.reliability(run.logits(run.validation), run.data.validation.labels)
         return {"student": models.weights_hash(run.student), "facts": facts | counts}
+
+    def _wake(self) -> dict[str, Any]:
+        """Have ready what every trial needs."""
+        from autokd import data
+        from autokd.recipe import parse
+
+        data.load(parse(self.job.recipe).data, cached_store(self.options["cache"], self.options["device"]).device)
+        return {"outcome": "awake"}
 
     def _teach(self) -> dict[str, Any]:
         """Train or load one who teaches, for all trials to come, and look how good it is on validation."""

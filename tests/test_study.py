@@ -49,6 +49,9 @@ def drive(
             study.tested({n: {"test/accuracy": f(study.trials[int(n)].recipe, 10)} for n in job.students})
             continue
         end = outcome(job)
+        if job.role == "wake":
+            study.woken(job.trial)
+            continue
         if job.role == "teacher":
             study.taught(job.trial, "taught" if end == "finished" else end, reason="as asked", metrics={"val/accuracy": 0.9}, seconds=1.0, resolution=8)
             continue
@@ -176,9 +179,13 @@ def test_teachers_come_before_their_trials_and_once(tmp_path: Path, recipe_file:
     s = space.load(tmp_path / "s.yaml", sets=("distill={preset: takd}",))
     study = new(tmp_path, s, "whole", jobs=jobs, teach=True)
     taught: list[str] = []
+    awake: list[int] = []
 
     def heard(job: Job) -> None:
-        keys = parse(job.recipe).member_keys() if job.role != "test" else []
+        if job.role == "wake":
+            assert study.lessons
+            awake.append(job.trial)
+        keys = parse(job.recipe).member_keys() if job.role not in {"test", "wake"} else []
         if job.role == "teacher":
             assert len(study.running) <= jobs and len(set(study.lessons.values())) == len(study.lessons)
             taught.append(keys[job.member])
@@ -186,6 +193,7 @@ def test_teachers_come_before_their_trials_and_once(tmp_path: Path, recipe_file:
 
     drive(study, heard=heard)
     assert len(taught) == len(set(taught)) == 6  # two teachers, each with two assistants
+    assert len(awake) < jobs
     assert all(t.state in {"complete", "pruned"} for t in study.trials.values())
     lines = (tmp_path / "whole" / "events.jsonl").read_bytes().splitlines(keepends=True)
     for cut in range(1, len(lines), 7):  # killed there, it goes on, and teaches nobody twice whose lesson was written down
