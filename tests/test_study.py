@@ -443,7 +443,7 @@ def crossing(recipe: dict, epoch: int) -> float:
 
 
 def test_a_rung_that_misleads_is_left_out_from_then_on(tmp_path: Path, space_file: Path) -> None:
-    study = new(tmp_path, loaded(space_file, "search/asha={grace_epochs: 1, exempt: 2, reduction: 3, raise_grace_below: 0.3}", "search/finalists={seeds: 0}"))
+    study = new(tmp_path, loaded(space_file, "search/asha={grace_epochs: 1, exempt: 2, raise_grace_below: 0.3}", "search/finalists={seeds: 0}"))
     drive(study, f=crossing)
     (raised,) = [e for e in study.book.events if e["event"] == "grace"]
     assert raised["rung"] == 1 and raised["epochs"] == 3 and raised["n"] >= 8 and raised["correlation"] < 0
@@ -452,13 +452,13 @@ def test_a_rung_that_misleads_is_left_out_from_then_on(tmp_path: Path, space_fil
     begun = {e["trial"] for e in study.book.events[at:] if e["event"] == "suggested"}
     assert ("paused", 1) in before and ("paused", 3) in after
     assert begun and all(1 not in study.trials[n].rungs for n in begun)
-    unmoved = new(tmp_path, loaded(space_file, "search/asha={grace_epochs: 1, exempt: 2, reduction: 3}", "search/finalists={seeds: 0}"), "b")
+    unmoved = new(tmp_path, loaded(space_file, "search/asha={grace_epochs: 1, exempt: 2}", "search/finalists={seeds: 0}"), "b")
     drive(unmoved, f=crossing)
     assert not unmoved.book.table.grace
 
 
 def test_a_raised_grace_is_raised_again_after_a_kill(tmp_path: Path, space_file: Path) -> None:
-    s = loaded(space_file, "search/asha={grace_epochs: 1, exempt: 2, reduction: 3, raise_grace_below: 0.3}", "search/finalists={seeds: 0}")
+    s = loaded(space_file, "search/asha={grace_epochs: 1, exempt: 2, raise_grace_below: 0.3}", "search/finalists={seeds: 0}")
     whole = new(tmp_path, s, "whole")
     drive(whole, f=crossing)
     lines = (tmp_path / "whole" / "events.jsonl").read_bytes().splitlines(keepends=True)
