@@ -20,7 +20,9 @@ from autokd import asha, ledger, rng, verdict
 from autokd.document import UserError, get
 from autokd.ledger import ENDED, Ledger, Trial
 from autokd.recipe import parse
-from autokd.space import Leaf, Objective, OneOf, Point, Space
+from autokd.settings import Objective
+from autokd.space import Space
+from autokd.tree import Free, OneOf, Point
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 MOST_DEATHS = 3  # of workers under one job, before it counts as failed
@@ -453,7 +455,7 @@ def with_controls(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"finalist": recipe, "control-ce": alone, "control-kd": plain}
 
 
-def distribution(leaf: Leaf | OneOf) -> BaseDistribution:
+def distribution(leaf: Free) -> BaseDistribution:
     if isinstance(leaf, OneOf):
         return CategoricalDistribution(leaf.labels)
     if leaf.kind == "choice":
@@ -464,7 +466,7 @@ def distribution(leaf: Leaf | OneOf) -> BaseDistribution:
     return FloatDistribution(low, high, log=leaf.kind == "log_uniform")
 
 
-def suggest(trial: optuna.Trial, node: Leaf | OneOf) -> Any:
+def suggest(trial: optuna.Trial, node: Free) -> Any:
     """One value from Optuna, under the name that carries its branch."""
     d = distribution(node)
     if isinstance(d, CategoricalDistribution):
