@@ -387,7 +387,7 @@ class Study:
 
     def best(self, trials: Iterable[Trial]) -> list[Trial]:
         """Best first: those that went further, then the better objective, then the lower validation loss."""
-        able = [t for t in trials if t.metrics and t.state not in {"diverged", "oom", "failed"} and self.feasible(t)]
+        able = [t for t in trials if t.metrics and t.state not in ledger.BROKEN and self.feasible(t)]
         full = {t.number: t.epochs >= t.recipe["train"]["epochs"] for t in able}
         return sorted(able, key=lambda t: (not full[t.number], 0 if full[t.number] else -t.epochs, asha.rank(t, t.epochs, self.metric, self.sign)))
 
@@ -439,7 +439,7 @@ class Study:
                 _, _, asked = self._ask()
                 self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
             self.book.table.apply(e)
-            told = {"paused", "finished", "diverged", "oom", "failed"} | ({"pruned"} if self.search.asha.form == "stopping" else set())
+            told = {"paused", "finished"} | ledger.BROKEN | ({"pruned"} if self.search.asha.form == "stopping" else set())
             if kind in told:
                 self._tell(self.trials[e["trial"]])
         self._raise_grace()

@@ -9,14 +9,13 @@ from typing import Any
 from autokd import asha, verdict
 from autokd import space as spaces
 from autokd.document import DocumentError, canonical, get
-from autokd.ledger import ENDED, Event, Table, Trial
+from autokd.ledger import BROKEN, ENDED, Event, Table, Trial
 from autokd.settings import Search
 from autokd.tree import Free
 from autokd.verdict import CONTROLS
 
 LEAST = 8  # trials; with fewer, what a statistic says about them is "not known"
 ROLES = {"finalist": "winner", "control-kd": CONTROLS["control-kd"], "control-ce": CONTROLS["control-ce"]}  # in the order of the charts
-BROKEN = ENDED - {"complete", "pruned"}  # diverged, oom, failed
 
 
 class View:
