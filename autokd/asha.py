@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 
 from autokd.ledger import Trial
-from autokd.space import Asha
+from autokd.settings import Asha
 
 
 def rungs(asha: Asha, epochs: int, raised: int = 0) -> list[int]:

@@ -38,7 +38,8 @@ from filelock import FileLock, Timeout
 from autokd.document import UserError, nearest
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
-ENDED = {"complete", "pruned", "diverged", "oom", "failed"}
+BROKEN = {"diverged", "oom", "failed"}  # states, and the events that lead to them
+ENDED = {"complete", "pruned"} | BROKEN
 Event = dict[str, Any]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from autokd import asha
 from autokd import recipe as recipes
 from autokd.recipe import Recipe
-from autokd.space import Space, corners
+from autokd.space import Space
+from autokd.tree import corners, names_branch
 
 CONTROLS = 2
 
@@ -66,7 +67,7 @@ def branches(space: Space) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
         point = space.point(choose)
-        out.setdefault(point.branch or "(no branches)", [k for k in point.varied if k.rsplit("/", 1)[-1] not in {"kind", "preset", "branch"}])
+        out.setdefault(point.branch or "(no branches)", [k for k in point.varied if not names_branch(k)])
     return out
 
 

@@ -12,7 +12,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from autokd import asha, verdict
-from autokd.ledger import Event
+from autokd.ledger import BROKEN, Event
+from autokd.summary import varied
 
 if TYPE_CHECKING:
     from autokd.study import Study
@@ -70,7 +71,7 @@ class View:
                 self.say(f"[{self._clock()}] warning: {warning}")
         if self.live:
             return
-        if trial and kind in {"finished", "diverged", "oom", "failed", "paused"}:
+        if trial and kind in {"finished", "paused"} | BROKEN:
             value = self.study.value(trial)
             shown = f"{self.study.metric} {value:.4f}" if value is not None else ""
             self.say(f"[{self._clock()}] {trial.role} {trial.number}: {trial.state} after {trial.epochs} epochs {shown} {e.get('reason', '')}".rstrip())
@@ -96,7 +97,7 @@ class View:
         grid.add_row("phase", f"{phase}, {self._clock()} elapsed, about {self._left()} to go")
         if best:
             grid.add_row("best so far", f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at epoch {best[0].epochs}")
-            grid.add_row("", ", ".join(f"{k}={_short(v)}" for k, v in best[0].varied.items()))
+            grid.add_row("", varied(best[0]))
         text = Text()
         for state in ORDER:
             if states[state]:
@@ -130,7 +131,3 @@ class View:
             return "?"
         seconds = (time.monotonic() - self.began) * max(self._planned() - spent, 0) / spent
         return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

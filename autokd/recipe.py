@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -21,6 +21,7 @@ from autokd.document import Document, DocumentError, UserError, canonical, neare
 FORMAT = 1  # raised when an old recipe would no longer mean what it meant
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # format n → what makes n + 1 of it, where that can be done
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Block(BaseModel):
@@ -270,7 +271,7 @@ def check(data: Mapping[str, Any]) -> tuple[Recipe | None, list[Finding]]:
             findings.append(Finding(key, "unknown key", hint=nearest(key, [*Recipe.model_fields, *NOTES])))
     values.setdefault("distill", check_distill({}, findings))
     rest = {k: v for k, v in data.items() if k in Recipe.model_fields and k not in values}
-    findings += _validate(Recipe, rest, "")[1]
+    findings += validate(Recipe, rest, "")[1]
     if not findings:
         recipe = Recipe.model_validate(rest | values)
         findings = [f for rule in RULES for f in rule(recipe)]
@@ -295,12 +296,13 @@ def migrated(data: dict[str, Any]) -> tuple[dict[str, Any], Finding | None]:
 
 
 def _block(model: type[Block], value: Any, path: str, findings: list[Finding]) -> Any:
-    made, found = _validate(model, value, path)
+    made, found = validate(model, value, path)
     findings += found
     return made
 
 
-def _validate(model: type[BaseModel], value: Any, path: str) -> tuple[BaseModel | None, list[Finding]]:
+def validate(model: type[Model], value: Any, path: str) -> tuple[Model | None, list[Finding]]:
+    """The model of a block, or None and everything in which the value does not fit it."""
     try:
         return model.model_validate(value), []
     except ValidationError as e:

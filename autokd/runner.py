@@ -120,7 +120,7 @@ def _end(server: subprocess.Popen) -> None:
 def _directions(root: Path, port: int) -> str:
     """Which experiment is which study, and what to look at there."""
     from autokd import ledger
-    from autokd.space import Search
+    from autokd.settings import Search
 
     at = f"http://127.0.0.1:{port}"
     lines = [f"MLflow is on {at} (Ctrl-C ends it). One experiment a study:"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from autokd import axes, zoo
 from autokd.recipe import Recipe
-from autokd.space import Search
+from autokd.settings import Search
 
 
 def schema(what: str) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from autokd import asha, ledger, rng, verdict
 from autokd.document import UserError, get
 from autokd.ledger import ENDED, Ledger, Trial
 from autokd.recipe import parse
-from autokd.space import Leaf, Objective, OneOf, Point, Space
+from autokd.settings import Objective
+from autokd.space import Space
+from autokd.tree import Free, OneOf, Point
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 MOST_DEATHS = 3  # of workers under one job, before it counts as failed
@@ -399,7 +401,7 @@ class Study:
 
     def best(self, trials: Iterable[Trial]) -> list[Trial]:
         """Best first: those that went further, then the better objective, then the lower validation loss."""
-        able = [t for t in trials if t.metrics and t.state not in {"diverged", "oom", "failed"} and self.feasible(t)]
+        able = [t for t in trials if t.metrics and t.state not in ledger.BROKEN and self.feasible(t)]
         full = {t.number: t.epochs >= t.recipe["train"]["epochs"] for t in able}
         return sorted(able, key=lambda t: (not full[t.number], 0 if full[t.number] else -t.epochs, asha.rank(t, t.epochs, self.metric, self.sign)))
 
@@ -451,7 +453,7 @@ class Study:
                 _, _, asked = self._ask()
                 self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
             self.book.table.apply(e)
-            told = {"paused", "finished", "diverged", "oom", "failed"} | ({"pruned"} if self.search.asha.form == "stopping" else set())
+            told = {"paused", "finished"} | ledger.BROKEN | ({"pruned"} if self.search.asha.form == "stopping" else set())
             if kind in told:
                 self._tell(self.trials[e["trial"]])
         self._raise_grace()
@@ -467,7 +469,7 @@ def with_controls(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"finalist": recipe, "control-ce": alone, "control-kd": plain}
 
 
-def distribution(leaf: Leaf | OneOf) -> BaseDistribution:
+def distribution(leaf: Free) -> BaseDistribution:
     if isinstance(leaf, OneOf):
         return CategoricalDistribution(leaf.labels)
     if leaf.kind == "choice":
@@ -478,7 +480,7 @@ def distribution(leaf: Leaf | OneOf) -> BaseDistribution:
     return FloatDistribution(low, high, log=leaf.kind == "log_uniform")
 
 
-def suggest(trial: optuna.Trial, node: Leaf | OneOf) -> Any:
+def suggest(trial: optuna.Trial, node: Free) -> Any:
     """One value from Optuna, under the name that carries its branch."""
     d = distribution(node)
     if isinstance(d, CategoricalDistribution):

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from autokd import verdict
+from autokd.ledger import Trial
 
 if TYPE_CHECKING:
     from autokd.search import Outcome
@@ -17,8 +18,7 @@ def as_text(outcome: Outcome) -> str:
     lines = [f"study {outcome.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))]
     for result in verdict.winners(outcome.results):
         source = table.trials[result.trial]
-        what = ", ".join(f"{k}={_short(v)}" for k, v in source.varied.items())
-        lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({what})"]
+        lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({varied(source)})"]
         lines.append(f"  {metric} {result.mean:.4f} ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)")
         lines += [f"  against {d.control + ':':15} {verdict.figure(d, metric)}: {d.verdict}" for d in result.differences]
         if result.is_reference:
@@ -66,5 +66,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def varied(trial: Trial) -> str:
+    """What the search chose for a trial: ``train/lr=0.02, student/resolution=8``."""
+    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.varied.items())

@@ -41,7 +41,7 @@ from filelock import FileLock, Timeout
 from autokd import ledger
 from autokd.document import UserError, canonical, dump, flatten, flow, write_atomically
 from autokd.ledger import ENDED, Event, Table, Trial
-from autokd.space import Search
+from autokd.settings import Search
 
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "GIT_PYTHON_REFRESH": "quiet",

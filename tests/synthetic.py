@@ -15,6 +15,7 @@ from autokd import space as spaces
 from autokd import verdict
 from autokd.ledger import Ledger, Trial
 from autokd.recipe import parse
+from autokd.tree import OneOf
 
 BASE = {
     "data": {"name": "digits", "resolution": 8, "limit": 200}, "teacher": {"model": "cnn-3x32"}, "student": {"model": "cnn-2x8", "resolution": 8},
@@ -137,7 +138,7 @@ class Story:
         return f"{recipe['student']['resolution']} {self.word}".strip() if self.word else recipe["student"]["resolution"] if self.per else None
 
     def _choose(self, node: Any) -> Any:
-        if isinstance(node, spaces.OneOf):
+        if isinstance(node, OneOf):
             return self.draw.choice(node.labels)
         if node.kind == "choice":
             return self.draw.choice(node.options)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from autokd import space
-from autokd.space import Leaf
+from autokd.tree import Leaf
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tests/benchmarks"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autokd import document, recipe, space
+from autokd import document, recipe, space, tree
 from autokd.document import DocumentError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,7 +196,7 @@ def test_forbid_speaks_of_recipes_and_of_branches(space_file: Path) -> None:
     loaded = space.load(space_file)
     def choose(kind: str, resolution: int):
         wanted = {"distill/temperature/kind": kind, "student/resolution": resolution}
-        return loaded.point(lambda n: wanted[n.name] if n.name in wanted else space.default(n))
+        return loaded.point(lambda n: wanted[n.name] if n.name in wanted else tree.default(n))
 
     assert loaded.forbidden(choose("flsw", 4)) and loaded.forbidden(choose("flsw", 6))
     assert not loaded.forbidden(choose("flsw", 8)) and not loaded.forbidden(choose("constant", 4))

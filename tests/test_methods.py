@@ -22,6 +22,7 @@ from conformance import CASES, STORE, call, made, student_hash, student_weights,
 from autokd import axes, distill, models, papers, space
 from autokd.document import Document
 from autokd.recipe import check
+from autokd.tree import Leaf
 from autokd.views import Mix
 
 ROOT = Path(__file__).parents[1]
@@ -680,7 +681,7 @@ def test_preset_is_complete(preset: str) -> None:
     own = made({"distill/preset": preset}).distill
     for path, spec in p.recommended.items():
         assert "prior" not in spec or spec["prior"] == value_at(own, path), "the prior is what the preset says"
-    for leaf in (leaf for leaf in found.leaves() if isinstance(leaf, space.Leaf)):
+    for leaf in (leaf for leaf in found.leaves() if isinstance(leaf, Leaf)):
         assert leaf.prior is None or leaf.contains(leaf.prior)
 
 

@@ -16,7 +16,8 @@ from autokd import asha, ledger, space, verdict
 from autokd.document import UserError
 from autokd.ledger import Ledger, Trial
 from autokd.recipe import parse
-from autokd.space import Asha, Space
+from autokd.settings import Asha
+from autokd.space import Space
 from autokd.study import DONE, TEST, Job, Study
 from tests.conftest import SPACE
 

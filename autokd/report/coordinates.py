@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokd import space as spaces
 from autokd.document import canonical
 from autokd.ledger import Trial
 from autokd.report.charts import Layout, Trace, chart, highlight, strand, thin
 from autokd.report.parts import branch_name, choices, folded, label, note, number, plain, short, wrapped
 from autokd.report.view import View
+from autokd.tree import Leaf
 
 LINES = 240  # drawn of a long study
 AXES = 9  # in one chart
@@ -85,7 +85,7 @@ class Axis:
 
 def _axis(view: View, path: str, trials: Sequence[Trial]) -> Axis:
     values = [t.varied[path] for t in trials if path in t.varied]
-    leaves = [leaf for leaf in view.leaves.values() if path in (leaf.path, leaf.name) and isinstance(leaf, spaces.Leaf)]
+    leaves = [leaf for leaf in view.leaves.values() if path in (leaf.path, leaf.name) and isinstance(leaf, Leaf)]
     listed = [v for leaf in leaves if leaf.kind == "choice" for v in leaf.options]
     if listed or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         kinds = {canonical(v): v for v in [*listed, *values]}

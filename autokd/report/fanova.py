@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from autokd import space as spaces
 from autokd.document import canonical
 from autokd.ledger import Trial
 from autokd.report.charts import thin
 from autokd.report.parts import branch_name, esc, label, note
 from autokd.report.view import LEAST, View
+from autokd.tree import OneOf
 
 MOST = 200  # trials: the time of fANOVA grows with their square
 
@@ -100,7 +100,7 @@ def _distribution(view: View, name: str, values: list[Any]) -> Any:
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if leaf is None and numeric:
         return FloatDistribution(min(values), max(values))
-    if not numeric or leaf is None or isinstance(leaf, spaces.OneOf) or leaf.kind == "choice":
+    if not numeric or leaf is None or isinstance(leaf, OneOf) or leaf.kind == "choice":
         return CategoricalDistribution(list(dict.fromkeys(values)))
     low, high = min(*leaf.options, *values), max(*leaf.options, *values)
     return FloatDistribution(low, high, log=leaf.kind == "log_uniform")

@@ -7,10 +7,10 @@ import statistics
 from collections import defaultdict
 
 from autokd import verdict
-from autokd.ledger import Trial
+from autokd.ledger import BROKEN, Trial
 from autokd.report.charts import BLUE, COLOUR, DASH, GREY, SKY, VERMILION, Layout, Trace, chart, highlight, strand, thin, titled
 from autokd.report.parts import choices, number, plain, wrapped
-from autokd.report.view import BROKEN, View
+from autokd.report.view import View
 
 CURVES = 200  # drawn of a long study
 POINTS = 60  # of one curve

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from autokd.ledger import Event
+from autokd.ledger import BROKEN, Event
 from autokd.report.charts import BLUE, COLOUR, GREEN, SKY, VERMILION
 from autokd.report.parts import duration, esc, note, table
-from autokd.report.view import BROKEN, ROLES, View
+from autokd.report.view import ROLES, View
 
 FINALS = COLOUR | {"finalist": SKY}  # the search itself is blue
 STOPS = {"paused", "pruned", "finished"} | BROKEN  # events

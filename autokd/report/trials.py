@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from typing import Any
 
-from autokd.ledger import Trial
+from autokd.ledger import BROKEN, Trial
 from autokd.report.charts import BLUE, Layout, Trace, chart, thin, titled
 from autokd.report.parts import big, choices, esc, folded, label, note, number, short, table, wrapped
-from autokd.report.view import BROKEN, View
+from autokd.report.view import View
 
 ROWS, TOP = 50, 15  # listed, and of these not folded away
 POINTS = 1000  # drawn beside the front

@@ -9,12 +9,13 @@ from typing import Any
 from autokd import asha, verdict
 from autokd import space as spaces
 from autokd.document import DocumentError, canonical, get
-from autokd.ledger import ENDED, Event, Table, Trial
+from autokd.ledger import BROKEN, ENDED, Event, Table, Trial
+from autokd.settings import Search
+from autokd.tree import Free
 from autokd.verdict import CONTROLS
 
 LEAST = 8  # trials; with fewer, what a statistic says about them is "not known"
 ROLES = {"finalist": "winner", "control-kd": CONTROLS["control-kd"], "control-ce": CONTROLS["control-ce"]}  # in the order of the charts
-BROKEN = ENDED - {"complete", "pruned"}  # diverged, oom, failed
 
 
 class View:
@@ -24,7 +25,7 @@ class View:
         self.name, self.events, self.table = name, events, table
         frozen = table.created.get("frozen", {"space": {}, "base": {}})
         self.title = str(frozen["space"].get("title") or f"Study {name}")
-        self.search = spaces.Search.model_validate(frozen["space"].get("search") or {})
+        self.search = Search.model_validate(frozen["space"].get("search") or {})
         self.leaves = _leaves(frozen)  # by Optuna's names
         first = self.search.objectives[0]
         self.metric, self.sign = first.metric, first.sign
@@ -68,7 +69,7 @@ class View:
         return {r: n for r, n in ROLES.items() if self.runs(r) and not (r == "control-kd" and self.best and self.best.is_reference)}
 
 
-def _leaves(frozen: dict[str, Any]) -> dict[str, spaces.Leaf | spaces.OneOf]:
+def _leaves(frozen: dict[str, Any]) -> dict[str, Free]:
     try:
         return {leaf.name: leaf for leaf in spaces.thaw(frozen).leaves()}
     except (DocumentError, KeyError):  # of another version, say: the trials themselves then tell

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from autokd import space
-from autokd.space import Leaf, OneOf, Point, Space
+from autokd.space import Space
+from autokd.tree import Free, OneOf, Point
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVES = Path(__file__).resolve().parent / "curves"
@@ -40,11 +41,11 @@ def load(name: str, *more: str) -> Space:
     return space.load(ROOT / "search_spaces/methods.yaml", sets=(*SETS[name], *more))
 
 
-def drawn(index: int) -> Callable[[Leaf | OneOf], Any]:
+def drawn(index: int) -> Callable[[Free], Any]:
     """Choices for the configuration of that number: uniform over branches and ranges, on a log scale where the range is."""
     rng = np.random.default_rng(index)
 
-    def choose(node: Leaf | OneOf) -> Any:
+    def choose(node: Free) -> Any:
         if isinstance(node, OneOf) or node.kind == "choice":
             return node.options[rng.integers(len(node.options))]
         low, high = node.options

@@ -37,7 +37,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autokd import verdict
 from autokd.document import UserError
-from autokd.space import OneOf, Space
+from autokd.space import Space
+from autokd.tree import OneOf
 
 FULL = ("search/asha/form=none",)
 MOMENTS = (0.25, 0.5, 1.0)  # of TPE-full's epochs, at which the incumbent's value is printed

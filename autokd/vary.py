@@ -1,0 +1,181 @@
+"""The ``vary:`` block of a space, read to the tree of what is free, with every problem in it. Light.
+
+It maps recipe paths to what may stand there: a value, a range (``uniform``, ``log_uniform``, ``int_uniform``), a ``choice`` of
+values, or a ``one_of`` of branches, each again a value with free leaves; a branch replaces its node. ``one_of`` directly under
+``vary`` chooses between whole groups of paths.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autokd import axes
+from autokd.document import Document, Keys, Problem, flatten, get, join, nearest, put, split
+from autokd.recipe import expand
+from autokd.tree import NAMED_BY, RANGES, Fixed, Group, Leaf, Node, OneOf, is_number
+
+Taken = tuple[tuple[str, str], ...]  # the branches a place lies in: (path of the one_of, label), outermost first
+
+
+def read(doc: Document, base: dict[str, Any]) -> tuple[Group, list[Problem]]:
+    """The tree of a document's ``vary``, and everything wrong with it. ``base``: the recipe whose paths it may free."""
+    reader = _Reader(doc, base)
+    return reader.paths(doc.data.get("vary", {}), ("vary",), ()), reader.problems
+
+
+class _Reader:
+    """One method a kind of node; each says what is wrong with it and goes on, so that all problems are told at once."""
+
+    def __init__(self, doc: Document, base: dict[str, Any]):
+        self.doc, self.base = doc, base
+        self.problems: list[Problem] = []
+
+    def wrong(self, keys: Keys, path: str, rule: str, value: Any = None, hint: str = "") -> None:
+        self.problems.append(self.doc.problem(path, rule, value, hint, at=keys))
+
+    def paths(self, block: Any, keys: Keys, taken: Taken) -> Group:
+        """A mapping of paths to nodes; ``one_of`` among them chooses between whole mappings."""
+        nodes: list[Node] = []
+        if not isinstance(block, dict):
+            self.wrong(keys, join(keys), "must be a mapping of recipe paths to what is free", block)
+            return Group(nodes)
+        paths = [p for p in block if p != "one_of" and self.may_vary(p, (*keys, *split(p)))]
+        for a, b in itertools.combinations(paths, 2):
+            if split(a)[: len(split(b))] == split(b) or split(b)[: len(split(a))] == split(a):
+                self.wrong((*keys, *split(b)), b, f"overlaps with {a}, which is varied too")
+        for path, value in block.items():
+            at = (*keys, *split(path))
+            if path == "one_of":
+                nodes.append(self.one_of(value, "", at, taken, self.paths))
+            elif path in paths:
+                nodes.append(self.node(value, path, at, taken))
+        return Group(nodes)
+
+    def may_vary(self, path: str, keys: Keys) -> bool:
+        try:
+            get(self.base, path)
+        except KeyError:
+            every = {join(split(p)[:i]) for p in flatten(self.base) for i in range(1, len(split(p)) + 1)}
+            self.wrong(keys, path, "is not in the base", hint=nearest(path, every))
+            return False
+        if split(path)[-1] in {"seed", "split_seed"}:
+            self.wrong(keys, path, "a seed is never varied: a search would pick a lucky one")
+            return False
+        return True
+
+    def node(self, value: Any, path: str, keys: Keys, taken: Taken) -> Node:
+        if isinstance(value, dict) and "one_of" in value:
+            return self.branches(value, path, keys, taken)
+        if isinstance(value, dict) and _is_free(value):
+            return self.leaf(value, path, keys, taken)
+        return self.branch(value, path, keys, taken)
+
+    def branches(self, value: dict[str, Any], path: str, keys: Keys, taken: Taken) -> Node:
+        """``one_of``, and beside it perhaps ``free: recommended``: the ranges that the presets' authors searched."""
+        for key in set(value) - {"one_of", "free"}:
+            self.wrong((*keys, key), f"{path}/{key}", "unknown key beside one_of", hint=nearest(key, ["free"]))
+        free = value.get("free")
+        if free not in (None, "recommended"):
+            self.wrong((*keys, "free"), f"{path}/free", "must be 'recommended'", free)
+
+        def make(option: Any, at: Keys, inner: Taken) -> Node:
+            return self.branch(option, path, at, inner, free == "recommended")
+
+        return self.one_of(value["one_of"], path, (*keys, "one_of"), taken, make)
+
+    def one_of(self, options: Any, path: str, keys: Keys, taken: Taken, make: Callable[[Any, Keys, Taken], Node]) -> Node:
+        if not isinstance(options, list) or not options:
+            self.wrong(keys, path or "one_of", "must be a list of branches", options)
+            return Group([])
+        key = next((k for k in NAMED_BY if all(isinstance(o, dict) and k in o for o in options)), "branch")
+        labels = [str(o[key]) if key != "branch" else str(i) for i, o in enumerate(options)]
+        doubled = {lab for lab in labels if labels.count(lab) > 1}
+        labels = [f"{lab}#{i}" if lab in doubled else lab for i, lab in enumerate(labels)]
+        branches = [make(o, (*keys, i), (*taken, (path, lab))) for i, (o, lab) in enumerate(zip(options, labels, strict=True))]
+        return OneOf(path, f"{_name(path, taken)}/{key}".lstrip("/"), keys, labels, branches)
+
+    def branch(self, value: Any, path: str, keys: Keys, taken: Taken, recommended: bool = False) -> Node:
+        """A value that replaces the node at ``path``: what is fixed of it first, then its free leaves."""
+        if not isinstance(value, dict):
+            return Fixed(path, keys, value)
+        fixed: dict[str, Any] = {}
+        nodes = self.recommended(value, path, keys, taken) if recommended and path == "distill" else []
+        for sub, at, child in _places(value, keys):
+            whole = f"{path}/{sub}" if sub else path
+            if isinstance(child, dict) and child:
+                nodes.append(self.node(child, whole, at, taken))
+                continue
+            try:
+                put(fixed, sub, child)
+            except KeyError:
+                self.wrong(at, whole, "overlaps with another key")
+        if path == "distill":
+            if "preset" in fixed and fixed["preset"] not in axes.presets():
+                self.wrong((*keys, "preset"), "distill/preset", "unknown preset", fixed["preset"], nearest(fixed["preset"], axes.presets()))
+                return Group([])
+            fixed = expand(fixed)
+        return Group([Fixed(path, keys, fixed), *nodes])
+
+    def recommended(self, value: dict[str, Any], path: str, keys: Keys, taken: Taken) -> list[Node]:
+        """The ranges of this branch's preset, without those of which the branch itself says something."""
+        preset = axes.presets().get(value.get("preset", ""))
+        given = [sub for key, child in value.items() for sub, _, _ in _places(child, keys, tuple(map(str, split(key))))]
+        return [
+            self.node(spec, f"{path}/{sub}", keys, taken)
+            for sub, spec in (preset.recommended.items() if preset else ())
+            if not any(sub == g or sub.startswith(g + "/") or g.startswith(sub + "/") for g in given)
+        ]
+
+    def leaf(self, value: dict[str, Any], path: str, keys: Keys, taken: Taken) -> Node:
+        kinds = [k for k in value if k in RANGES or k == "choice"]
+        for key in set(value) - set(kinds) - {"prior"}:
+            self.wrong((*keys, key), f"{path}/{key}", "unknown key of a range", hint=nearest(key, [*RANGES, "choice", "prior"]))
+        if len(kinds) > 1:
+            self.wrong(keys, path, f"is given both as {kinds[0]} and as {kinds[1]}")
+        kind, options = kinds[0], value[kinds[0]]
+        if rule := _refusal(kind, options):
+            self.wrong((*keys, kind), path, rule, options)
+            return Group([])
+        leaf = Leaf(path, _name(path, taken), keys, kind, options, value.get("prior"))
+        if leaf.prior is not None and not leaf.contains(leaf.prior):
+            self.wrong((*keys, "prior"), path, "prior lies outside the range", leaf.prior)
+        return leaf
+
+
+def _name(path: str, taken: Taken) -> str:
+    """Optuna's name: the branch stands behind its node's path, ``distill/temperature/flsw/tau``."""
+    name = path
+    for owner, label in reversed(taken):
+        name = f"{label}/{name}" if not owner else name.replace(owner, f"{owner}/{label}", 1)
+    return name
+
+
+def _is_free(node: dict[str, Any]) -> bool:
+    return any(k in node for k in (*RANGES, "choice", "one_of"))
+
+
+def _places(value: Any, keys: Keys, sub: tuple[str, ...] = ()) -> Iterator[tuple[str, Keys, Any]]:
+    """What a branch gives, free nodes and fixed values: the path inside the branch, the keys in the document, and what stands there."""
+    if isinstance(value, dict) and value and not _is_free(value):
+        for key, child in value.items():
+            yield from _places(child, (*keys, *split(key)), (*sub, *map(str, split(key))))
+    else:
+        yield "/".join(sub), keys, value
+
+
+def _refusal(kind: str, options: Any) -> str:
+    """Why a leaf cannot have these options; "" where it can."""
+    if kind == "choice":
+        return "" if isinstance(options, list) and options else "choice must be a list with at least one value"
+    if not (isinstance(options, list) and len(options) == 2 and all(map(is_number, options))):
+        return f"{kind} must be two numbers, [low, high]"
+    low, high = options
+    if low >= high:
+        return f"{kind}: low must be less than high"
+    if kind == "log_uniform" and low <= 0:
+        return "log_uniform: low must be greater than 0"
+    if kind == "int_uniform" and not all(isinstance(v, int) for v in options):
+        return "int_uniform must be two whole numbers"
+    return ""
