@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from autokd import asha
 from autokd import recipe as recipes
@@ -13,6 +14,8 @@ from autokd.space import Space
 from autokd.tree import corners, names_branch
 
 CONTROLS = 2
+SAMPLE = 512  # training pictures of a probe
+T = TypeVar("T")
 
 
 @dataclass
@@ -82,29 +85,42 @@ def teachers(space: Space) -> dict[tuple[str, str], Recipe]:
 
 
 def probe(space: Space, out: Plan, jobs: int) -> Plan:
-    """Measure an epoch of the base, with and without its teacher's table, and predict time and disk from it."""
+    """Measure epochs of the base on some of its pictures, with and without their tables, and predict time and disk from them."""
     import torch
 
-    from autokd import cache, distill
+    from autokd import cache, data, distill
     from autokd.store import Store
 
     store = Store(None, "cuda" if torch.cuda.is_available() else "cpu")
+    whole = data.load(space.base.data, store.device)
+    n, classes = len(whole.train), len(whole.classes)
+    few = min(n, max(SAMPLE, 4 * classes, 4 * space.base.train.batch_size))
     short = space.base.with_({"train/epochs": 2, "teacher/train/epochs": 1, "ladder_train/epochs": 1})
-    began = time.monotonic()
-    run = distill.Run(short, store)
-    teaching = time.monotonic() - began
+    if few < n:
+        short = short.with_({"data/limit": few, "data/labelled": None})
+    teaching, run = _timed(lambda: distill.Run(short, store))
     run.epoch()
-    began = time.monotonic()
-    run.epoch()
-    epoch = time.monotonic() - began
-    n, classes = len(run.data.train), len(run.data.classes)
-    trained = sum(out.teachers.values()) * teaching * space.base.teacher.train.epochs
-    out.seconds = (out.search_epochs + out.final_epochs) * epoch / jobs + trained + out.trials * 0.3
+    cold, _ = _timed(run.epoch)
+    again = distill.Run(short, store)
+    again.epoch()
+    warm, _ = _timed(again.epoch)
+    measuring, _ = _timed(lambda: again.logits(again.validation))
+    epoch = max(warm - measuring, 0.0) * n / few + measuring  # validation is whole in the probe too
+    table = max(cold - warm, 0.0) * n / few / max(len(run.members), 1)
+    trained = sum(out.teachers.values()) * teaching * n / few * space.base.teacher.train.epochs
+    out.seconds = ((out.search_epochs + out.final_epochs) * epoch + out.tables * table) / jobs + trained + out.trials * 0.3
     out.disk_mb = out.tables * n * classes * (2 if space.base.teacher.table == "fp16" else 4) / 1e6
     room = cache.budget(cache.default_cache(), 0) / 1e6
     if out.disk_mb > room:
         out.notes.append(f"tables may take {room:,.0f} MB (AUTOKD_CACHE_SIZE): what is beyond is computed again by each trial")
     return out
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds, and what came of it."""
+    began = time.monotonic()
+    done = work()
+    return time.monotonic() - began, done
 
 
 def text(space: Space, p: Plan) -> str:
