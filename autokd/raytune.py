@@ -31,7 +31,7 @@ os.environ.update(
 
 from autokd import trial as worker  # noqa: E402
 from autokd.document import UserError  # noqa: E402
-from autokd.ledger import Trial  # noqa: E402
+from autokd.ledger import ENDED, Trial  # noqa: E402
 from autokd.study import DONE, TEST, Job, Study  # noqa: E402
 
 MOST_RAYS = 3  # Rays that die under a search before it gives up
@@ -46,7 +46,10 @@ def run(study: Study, *, options: dict[str, Any], address: str | None = None, gp
     _hush()
     for deaths in itertools.count(1):
         try:
-            return _run(Bridge(study, options), address, gpus)
+            _run(bridge := Bridge(study, options), address, gpus)
+            for number in study.trials:  # those that were paused to the end
+                bridge.tidy(number)
+            return
         except RayDied as e:
             for number in list(study.running):
                 study.lost(number, str(e))
@@ -160,16 +163,27 @@ class Bridge:
                 known = {k: r[k] for k in ("metrics", "resolution", "assistant", "facts", "given", "reason") if k in r}
                 self.study.taught(number, outcome, seconds=r.get("took", r["seconds"]), **known)
                 return False
-            if "metrics" in r and not self.study.report(number, attempt, r["epoch"], r["metrics"], r.get("checkpoint"), r.get("seconds")):
-                return False
-            if outcome == "running":
-                return True
+            if "metrics" in r:
+                goes_on = self.study.report(number, attempt, r["epoch"], r["metrics"], r.get("checkpoint"), r.get("seconds"))
+                if r.get("checkpoint"):
+                    self.tidy(number)
+                if not goes_on or outcome == "running":
+                    return goes_on
             if number == TEST:
                 raise UserError(f"the test pictures could not be read: {r.get('reason')}")
             self.study.finish(number, attempt, outcome, reason=r.get("reason", ""), student=r.get("student", ""), facts=r.get("facts"))
+            self.tidy(number)
         except Exception as e:
             self.error = e
         return False
+
+    def tidy(self, number: int) -> None:
+        """Remove a trial's checkpoints but the one that the ledger names, and that too when the trial is over."""
+        trial = self.study.trials[number]
+        keep = None if trial.state in ENDED else trial.checkpoint
+        for file in (self.folder / "trials" / str(number)).glob("*/checkpoint*.pt"):
+            if str(file.relative_to(self.folder)) != keep:
+                file.unlink(missing_ok=True)
 
     def ended(self, ray_id: str, error: bool) -> None:
         job = self.jobs.pop(ray_id, None)

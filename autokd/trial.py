@@ -72,8 +72,9 @@ class Worker(tune.Trainable):
         if run.done:
             return out | {"outcome": "finished", **self._finish(run, own)}
         if run.next_epoch in self.job.rungs or time.monotonic() - self.saved > SAVE_SECONDS:
-            run.save(self.folder / own / "checkpoint.pt")
-            out["checkpoint"] = str(own / "checkpoint.pt")
+            own /= f"checkpoint-{run.next_epoch}.pt"  # never over the one before, which may be the last that the ledger knows of
+            run.save(self.folder / own)
+            out["checkpoint"] = str(own)
             self.saved = time.monotonic()
         return out
 
@@ -81,7 +82,6 @@ class Worker(tune.Trainable):
         from autokd import export, metrics, models
 
         run.save_student(self.folder / own / "student.safetensors")
-        (self.folder / own / "checkpoint.pt").unlink(missing_ok=True)
         counts = {k: v - self.before[k] for k, v in run.store.counts.items()}
         measured = models.measure(run.student, run.data.channels, run.recipe.resolution)
         facts: dict[str, Any] = {"student/params": measured["params"], "student/flops": measured["flops"], "seconds": round(time.monotonic() - self.began, 3)}

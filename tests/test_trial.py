@@ -1,0 +1,102 @@
+"""What a worker does with its jobs, without Ray's processes; and which of its files are kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autokd import recipe
+from autokd import space as spaces
+from autokd.document import UserError
+from autokd.ledger import Ledger
+from autokd.study import Job, Study
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict[str, Any]:
+    return {"cache": str(tmp_path / "cache"), "device": "cpu"}
+
+
+def at_work(folder: Path, job: Job, options: dict[str, Any]) -> Any:
+    from autokd import raytune, trial  # noqa: F401 - raytune sets what Ray reads when it is imported
+
+    made = trial.Worker.__new__(trial.Worker)
+    made.reset_config(trial.config(folder, job, options))
+    return made
+
+
+def report(worker: Any) -> dict[str, Any]:
+    return json.loads(worker.step()["report"])
+
+
+def test_what_a_dead_driver_s_worker_did_on_does_not_reach_the_next_attempt(tmp_path: Path, recipe_file: Path, options: dict[str, Any]) -> None:
+    job = Job(3, 1, "trial", recipe.load(recipe_file).to_dict(), rungs=[1, 2])
+    orphan = at_work(tmp_path, job, options)
+    first = report(orphan)
+    second, third = report(orphan), report(orphan)  # which the driver did not live to write down
+    again = at_work(tmp_path, replace(job, attempt=2, checkpoint=first["checkpoint"]), options)
+    for known in (second, third):
+        found = report(again)
+        assert (found["epoch"], found["metrics"], found["attempt"]) == (known["epoch"], known["metrics"], 2)
+
+
+def test_only_the_checkpoint_that_the_ledger_names_is_kept(tmp_path: Path, space_file: Path, options: dict[str, Any]) -> None:
+    from autokd.raytune import Bridge
+
+    s = spaces.load(space_file)
+    book = Ledger(tmp_path / "study").open()
+    book.append("created", name="study", seed=0, jobs=1, trials=6, frozen=s.frozen)
+    bridge = Bridge(Study(s, book), options)
+    config = bridge.next("a")  # a baseline: it pauses nowhere
+    worker = at_work(book.path, Job(**json.loads(config["job"])), options)
+
+    def kept() -> list[str]:
+        return sorted(p.name for p in book.path.glob("trials/0/*/checkpoint*"))
+
+    seen = []
+    goes_on = True
+    while goes_on:
+        text = worker.step()["report"]
+        assert set(kept()) >= set(seen[-1:]), "the one that the ledger knows is there until the next is written down"
+        goes_on = bridge.reported(text)
+        seen = kept()
+        assert len(seen) == (1 if goes_on else 0)
+    assert bridge.error is None and bridge.study.trials[0].state == "complete"
+
+
+def test_a_worker_says_what_went_wrong(tmp_path: Path, recipe_file: Path, options: dict[str, Any]) -> None:
+    made = recipe.load(recipe_file, ("train/lr=1e6",)).to_dict()
+    worker = at_work(tmp_path, Job(0, 1, "trial", made), options)
+    said = next(found for _ in range(4) if (found := report(worker))["outcome"] != "running")
+    assert said["outcome"] == "diverged" and "not finite" in said["reason"]
+    lost = recipe.load(recipe_file, ("data/name=folder:nowhere",)).to_dict()
+    failed = report(at_work(tmp_path, Job(0, 1, "trial", lost), options))
+    assert failed["outcome"] == "failed" and "there is no folder" in failed["reason"]
+
+
+def test_a_teacher_is_measured(tmp_path: Path, recipe_file: Path, options: dict[str, Any]) -> None:
+    made = recipe.load(recipe_file)
+    found = report(at_work(tmp_path, Job(-2, 1, "teacher", made.to_dict(), member=0), options))
+    assert found["outcome"] == "taught" and not found["given"] and not found["assistant"] and found["resolution"] == 8
+    assert found["facts"]["networks trained"] == 1 and 0.1 < found["metrics"]["val/accuracy"] <= 1
+    given = made.to_dict() | {"teacher": made.to_dict()["teacher"] | {"weights": str(tmp_path / "absent.safetensors")}}
+    refused = report(at_work(tmp_path, Job(-2, 1, "teacher", given, member=0), options))
+    assert refused["outcome"] == "failed" and refused["given"] and "absent.safetensors" in refused["reason"]
+    awake = report(at_work(tmp_path, Job(-3, 1, "wake", made.to_dict()), options))
+    assert awake["outcome"] == "awake"
+
+
+def test_a_teacher_that_cannot_be_used_stops_the_search(tmp_path: Path, space_file: Path, options: dict[str, Any]) -> None:
+    from autokd.raytune import Bridge
+
+    s = spaces.load(space_file, sets=("teacher/weights=absent.safetensors",))
+    book = Ledger(tmp_path / "study").open()
+    book.append("created", name="study", seed=0, jobs=1, trials=6, frozen=s.frozen)
+    bridge = Bridge(Study(s, book, teach=True), options)
+    worker = at_work(book.path, Job(**json.loads(bridge.next("a")["job"])), options)
+    assert not bridge.reported(worker.step()["report"])
+    assert isinstance(bridge.error, UserError) and "teacher cnn-3x16: " in str(bridge.error) and "absent.safetensors" in str(bridge.error)
