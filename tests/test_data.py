@@ -556,9 +556,10 @@ def test_a_killed_process_is_told(when: str, tmp_path: Path, monkeypatch: pytest
 
 
 SLOWLY = """\
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from autokd import packing, sources
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 real = packing.decode
 packing.decode = lambda *args: (time.sleep(0.02), real(*args))[1]
 packing.os.sched_getaffinity = lambda process: {0, 1, 2}
