@@ -212,6 +212,11 @@ def presets() -> dict[str, Preset]:
     return PRESETS
 
 
+def find_preset(name: Any) -> Preset | None:
+    """The preset of that name. Documents may hold anything in its place."""
+    return presets().get(name) if isinstance(name, str) else None
+
+
 def chosen(distill: Mapping[str, Any]) -> list[tuple[Method, Mapping[str, Any]]]:
     """The methods that a valid ``distill`` block names, each with its settings, in the order of the axes."""
     out = []

@@ -245,14 +245,14 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Recipes and searc
     """Check recipes and spaces; every problem with file, line and path."""
     from autokd import recipe as recipes
     from autokd import space as spaces
-    from autokd.document import DocumentError, read
+    from autokd.document import DocumentError, is_space, read
 
     problems = []
     for file in files:
         try:
-            is_space = {"vary", "search", "base"} & set(read(file).data)
-            spaces.load(file) if is_space else recipes.load(file)
-            print(f"{file}: ok ({'search space' if is_space else 'recipe'})")
+            space = is_space(read(file).data)
+            spaces.load(file) if space else recipes.load(file)
+            print(f"{file}: ok ({'search space' if space else 'recipe'})")
         except DocumentError as e:
             problems += e.problems
     if problems:
@@ -267,10 +267,10 @@ def show(
     """Print a document spelt out, with every default; of a space, its free parameters and baselines."""
     from autokd import recipe as recipes
     from autokd import space as spaces
-    from autokd.document import dump, flow, read
+    from autokd.document import dump, flow, is_space, read
 
     changes = tuple(sets or ())
-    if not {"vary", "search", "base"} & set(read(file).data):
+    if not is_space(read(file).data):
         made = recipes.load(file, changes)
         print(f"# fingerprint {made.fingerprint()}")
         print(dump(made.to_dict()), end="")

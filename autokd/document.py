@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 40  # levels; our own documents have seven
+MAX_NUMBER = 2**63  # whole numbers beyond it fit no seed and no float
 PLAIN = {"null", "bool", "int", "float", "str", "seq", "map"}
 LOGGED = re.compile(r"(?:runs:/|mlflow:)([0-9a-zA-Z_-]{1,64})(?:/recipe\.yaml)?")  # a recipe that MLflow holds, by its run
 Keys = tuple[str | int, ...]
@@ -44,7 +49,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        parts = [f"{where}: {self.path}: {self.rule}" if self.path else f"{where}: {self.rule}"]
+        parts = [": ".join(filter(None, [where, _clipped(self.path, 200), _clipped(self.rule, 400)]))]
         if self.value is not None:
             parts.append(f"got {_short(self.value)}")
         if self.hint:
@@ -88,7 +93,7 @@ def set_in_order(items: Iterable[Any]) -> list[Any]:
 
 def split(path: str) -> Keys:
     """``ladder/0/model`` → ``("ladder", 0, "model")``."""
-    return tuple(int(k) if k.isdigit() else k for k in path.split("/") if k)
+    return tuple(int(k) if re.fullmatch("0|[1-9][0-9]{0,8}", k) else k for k in path.split("/") if k)
 
 
 def join(keys: Iterable[str | int]) -> str:
@@ -106,12 +111,28 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    text = text if len(text) <= 80 else text[:77] + "..."
+    text = _clipped(text, 80)
     return repr(text) if isinstance(value, str) else text
 
 
-def read(path: str | Path) -> Document:
-    """Read a YAML mapping from a file, or from an MLflow run (``runs:/ID``). Raises :class:`DocumentError`."""
+def _clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def is_space(data: Mapping[str, Any]) -> bool:
+    """Whether a document is a search space: by what only a search space has."""
+    return not {"base", "vary", "search"}.isdisjoint(data)
+
+
+def is_recipe(data: Mapping[str, Any]) -> bool:
+    return not is_space(data)
+
+
+def read(path: str | Path, wanted: Callable[[Mapping[str, Any]], bool] | None = None) -> Document:
+    """Read a YAML mapping from a file, or from an MLflow run (``runs:/ID``). Raises :class:`DocumentError`.
+
+    ``wanted`` tells the documents that may be offered in place of a file that does not exist; all may where it is left out.
+    """
     if run := LOGGED.fullmatch(str(path)):
         from autokd.export import logged
 
@@ -119,22 +140,55 @@ def read(path: str | Path) -> Document:
     path = Path(path)
     file = str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as f:
+            raw = f.read(MAX_BYTES + 1)  # never more, whatever size a device or a pipe says it has
+        if len(raw) > MAX_BYTES:
             raise DocumentError([Problem(file, 0, "", f"larger than {MAX_BYTES:,} bytes; this is not a document of ours")])
-        text = path.read_text(encoding="utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as e:
         raise DocumentError([Problem(file, 0, "", f"not UTF-8 text ({e.reason} at byte {e.start})")]) from None
     except OSError as e:
-        hint = ""
-        if isinstance(e, FileNotFoundError) and path.parent.is_dir():
-            hint = nearest(path.name, [p.name for p in path.parent.iterdir() if p.suffix in {".yaml", ".yml"}])
+        hint = nearest(path.name, _beside(path, wanted)) if isinstance(e, FileNotFoundError) else ""
         raise DocumentError([Problem(file, 0, "", f"cannot be read: {e.strerror}", hint=hint)]) from None
     return parse(text, file)
+
+
+def _beside(path: Path, wanted: Callable[[Mapping[str, Any]], bool] | None) -> list[str]:
+    """The names of the documents in a missing file's folder; of those that are ``wanted``, only the nearest are looked into."""
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.suffix in {".yaml", ".yml"} and p.is_file()]
+    except OSError:
+        return []
+    if wanted is None:
+        return names
+    out = []
+    for name in difflib.get_close_matches(path.name, names, n=25, cutoff=0.0):
+        try:
+            if wanted(read(path.parent / name).data):
+                out.append(name)
+        except DocumentError:
+            continue
+    return out
+
+
+class _Composer(Composer):
+    """Stops at the first value that lies too deep: the scanner takes minutes over a line of brackets, and the stack has an end."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.depth > MAX_DEPTH:
+            raise ComposerError(None, None, f"nested more than {MAX_DEPTH} levels deep", self.parser.peek_event().start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def parse(text: str, file: str = "<text>") -> Document:
     """Parse YAML text to plain data with lines. Raises :class:`DocumentError`."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer
     problems: list[Problem] = []
     try:
         root = yaml.compose(StringIO(text))
@@ -142,8 +196,11 @@ def parse(text: str, file: str = "<text>") -> Document:
         mark = e.problem_mark or e.context_mark
         rule = " ".join(str(part) for part in (e.context, e.problem) if part)
         raise DocumentError([Problem(file, mark.line + 1 if mark else 0, "", f"not valid YAML: {rule}")]) from None
-    except Exception as e:  # the reader refuses control characters with an error of its own
-        raise DocumentError([Problem(file, 0, "", f"not valid YAML: {e}")]) from None
+    except ReaderError as e:
+        line = text.count("\n", 0, e.position) + 1
+        raise DocumentError([Problem(file, line, "", f"not valid YAML: {e.reason}")]) from None
+    except Exception as e:  # what the composer itself trips over, such as an escape that is no character
+        raise DocumentError([Problem(file, 0, "", f"not valid YAML: {' '.join(str(e).split())}")]) from None
     lines: dict[Keys, int] = {}
     seen: set[int] = set()
 
@@ -154,6 +211,9 @@ def parse(text: str, file: str = "<text>") -> Document:
             problems.append(Problem(file, line, join(keys), "anchors and aliases are not used here: write the value out"))
             return None
         seen.add(id(node))
+        if len(keys) > MAX_DEPTH:
+            problems.append(Problem(file, line, join(keys), f"is nested more than {MAX_DEPTH} levels deep"))
+            return None
         if node.tag == "tag:yaml.org,2002:timestamp":
             return node.value
         if str(node.tag).removeprefix("tag:yaml.org,2002:") not in PLAIN:
@@ -161,18 +221,21 @@ def parse(text: str, file: str = "<text>") -> Document:
             return None
         if isinstance(node, ScalarNode):
             try:
-                return yaml.constructor.construct_object(node)
+                value = yaml.constructor.construct_object(node)
             except Exception as e:
                 problems.append(Problem(file, line, join(keys), f"not a value: {e}", node.value))
                 return None
+            if rule := _unfit(value):
+                problems.append(Problem(file, line, join(keys), rule, node.value))
+            return value
         if isinstance(node, SequenceNode):
             return [plain(child, (*keys, i)) for i, child in enumerate(node.value)]
         assert isinstance(node, MappingNode)
         out: dict[str, Any] = {}
         for key_node, child in node.value:
             key = str(key_node.value)
-            if not isinstance(key_node, ScalarNode) or key == "<<":
-                problems.append(Problem(file, key_node.start_mark.line + 1, join(keys), "a key is a plain word"))
+            if not isinstance(key_node, ScalarNode) or key == "<<" or "" in key.split("/") or _unfit(key):
+                problems.append(Problem(file, key_node.start_mark.line + 1, join(keys), "a key is a plain word, or words with / between", key_node.value))
                 continue
             if key in out:
                 problems.append(Problem(file, key_node.start_mark.line + 1, join((*keys, key)), "is given twice"))
@@ -188,6 +251,17 @@ def parse(text: str, file: str = "<text>") -> Document:
     if problems:
         raise DocumentError(problems)
     return Document(data, file, lines)
+
+
+def _unfit(value: Any) -> str:
+    """Why YAML may hold this scalar and a document may not; "" where it may."""
+    if isinstance(value, str) and any(c < " " and c not in "\t\n\r" or "\ud800" <= c <= "\udfff" for c in value):
+        return "holds a character that is no text"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, int) and abs(value) >= MAX_NUMBER:
+        return "is too large a number"
+    return ""
 
 
 def value_of(text: str) -> Any:
@@ -228,26 +302,33 @@ def canonical(value: Any) -> str:
 def get(data: Any, path: str) -> Any:
     """The value at ``a/b/0``. Raises KeyError."""
     for key in split(path):
-        try:
+        if isinstance(data, dict) and str(key) in data:
+            data = data[str(key)]
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
             data = data[key]
-        except (IndexError, TypeError, KeyError):
-            raise KeyError(path) from None
+        else:
+            raise KeyError(path)
     return data
 
 
 def put(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at ``a/b``, making the mappings on the way. Raises KeyError where a leaf stands in the way."""
-    *parents, last = split(path)
+    """Set the value at ``a/b``, making the mappings on the way. Raises KeyError where a leaf stands in the way, or there is no such place."""
+    keys = split(path)
+    if not 0 < len(keys) <= MAX_DEPTH:
+        raise KeyError(path)
+    *parents, last = keys
     node: Any = data
     for key in parents:
         if isinstance(node, dict):
-            node = node.setdefault(key, {})
+            node = node.setdefault(str(key), {})
         elif isinstance(node, list) and isinstance(key, int) and key < len(node):
             node = node[key]
         else:
             raise KeyError(path)
-    if isinstance(node, dict) or (isinstance(node, list) and isinstance(last, int) and last < len(node)):
-        node[last] = value  # type: ignore[index]
+    if isinstance(node, dict):
+        node[str(last)] = value
+    elif isinstance(node, list) and isinstance(last, int) and last < len(node):
+        node[last] = value
     else:
         raise KeyError(path)
 

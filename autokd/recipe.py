@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import re
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from autokd import __version__, axes, sources, zoo
 from autokd.axes import Fraction, NonNegative, Positive
-from autokd.document import Document, DocumentError, UserError, canonical, nearest, put, read, value_of
+from autokd.document import Document, DocumentError, UserError, canonical, is_recipe, is_space, nearest, put, read, value_of
 
 FORMAT = 1  # raised when an old recipe would no longer mean what it meant
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # format n → what makes n + 1 of it, where that can be done
@@ -307,28 +308,64 @@ def validate(model: type[Model], value: Any, path: str) -> tuple[Model | None, l
         return model.model_validate(value), []
     except ValidationError as e:
         found = []
-        for err in e.errors():
-            loc = [str(k) for k in err["loc"]]
-            where = "/".join([path, *loc] if path else loc)
+        for keys, err in _told(e, value):
+            where = "/".join(str(k) for k in ([path, *keys] if path else keys))
             if err["type"] == "extra_forbidden":
-                owner: Any = model
-                for key in loc[:-1]:
-                    owner = owner.model_fields[key].annotation
-                found.append(Finding(where, "unknown key", hint=nearest(loc[-1], owner.model_fields)))
+                known = {name for owner in _owners(model, keys[:-1]) for name in owner.model_fields}
+                found.append(Finding(where, "unknown key", hint=nearest(keys[-1], known)))
             else:
-                rule = err["msg"].removeprefix("Value error, ").replace("Input should be", "must be").replace("valid dictionary or instance of", "mapping like")
+                rule = err["msg"].removeprefix("Value error, ").replace(" after validation", "")
+                for theirs, ours in {"Input should": "must", "List should": "must", "valid dictionary or instance of": "mapping like"}.items():
+                    rule = rule.replace(theirs, ours)
                 shown = err["input"] if not isinstance(err["input"], BaseModel) else None
                 found.append(Finding(where, rule, shown))
         return None, found
+
+
+FORM = {"model_type", "list_type"}  # the value is not even a mapping, or a list
+
+
+def _told(error: ValidationError, value: Any) -> list[tuple[tuple[str | int, ...], Any]]:
+    """Each error with its keys in the document. Of a key that takes a mapping or a list, only what the form given does not fit.
+
+    Pydantic tells the errors of both, and puts the form's name, which is no key of the document, among the keys.
+    """
+    told = [(*_keys(err, value), err) for err in error.errors()]
+    meant = {keys[: len(at)] for keys, at, err in told if at is not None and not (keys == at and err["type"] in FORM)}
+    return [(keys, err) for keys, at, err in told if at is None or keys != at or err["type"] not in FORM or at not in meant]
+
+
+def _keys(err: Any, value: Any) -> tuple[tuple[str | int, ...], tuple[str | int, ...] | None]:
+    """The keys of an error without the names of forms; and where such a name stood, if one did."""
+    keys: list[str | int] = []
+    at = None
+    for key in err["loc"]:
+        inside = key in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(key, int)
+        if not inside and err["type"] != "missing":
+            at = tuple(keys)
+            continue
+        keys.append(key)
+        value = value[key] if inside else None
+    return tuple(keys), at
+
+
+def _owners(model: Any, keys: tuple[str | int, ...]) -> list[type[BaseModel]]:
+    """The models that may stand at these keys of a model: through optional values, unions and lists."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return [owner for part in typing.get_args(model) for owner in _owners(part, keys)]
+    if not keys:
+        return [model]
+    if isinstance(keys[0], int):
+        return _owners(model, keys[1:])
+    return _owners(model.model_fields[keys[0]].annotation, keys[1:]) if keys[0] in model.model_fields else []
 
 
 def expand(distill: Mapping[str, Any]) -> dict[str, Any]:
     """Replace ``preset: NAME`` by its fragment; keys given beside it win, and a new ``kind`` replaces an axis whole."""
     out: dict[str, Any] = {}
     given = {k: v for k, v in distill.items() if k != "preset"}
-    name = distill.get("preset")
-    if isinstance(name, str) and name in axes.presets():
-        out = copy.deepcopy(dict(axes.presets()[name].distill))
+    if preset := axes.find_preset(distill.get("preset")):
+        out = copy.deepcopy(dict(preset.distill))
     for key, value in given.items():
         _merge(out, key, value)
     return out
@@ -363,9 +400,8 @@ def check_distill(value: Any, findings: list[Finding]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         findings.append(Finding("distill", "must be a mapping of axes", value))
         return {}
-    known = axes.presets()
-    if "preset" in value and value["preset"] not in known:
-        findings.append(Finding("distill/preset", "unknown preset", value["preset"], nearest(value["preset"], known)))
+    if "preset" in value and axes.find_preset(value["preset"]) is None:
+        findings.append(Finding("distill/preset", "unknown preset", value["preset"], nearest(value["preset"], axes.presets())))
     expanded = expand(value)
     for key in expanded:
         if key not in axes.AXES:
@@ -388,7 +424,7 @@ def check_distill(value: Any, findings: list[Finding]) -> dict[str, Any]:
                 findings.append(Finding("distill/losses", "must name at least one loss", hint=nearest("", methods)))
         else:
             kind = settings.get("kind", DEFAULT_DISTILL[axis]["kind"])
-            if kind not in methods:
+            if not isinstance(kind, str) or kind not in methods:
                 findings.append(Finding(f"distill/{axis}/kind", f"unknown kind of {axis}", kind, nearest(kind, methods)))
                 continue
             made = _block(methods[kind].schema, {**settings, "kind": kind}, f"distill/{axis}", findings)  # type: ignore[arg-type]
@@ -408,7 +444,7 @@ def _source(r: Recipe) -> list[Finding]:
     if r.data.group_by is not None:
         try:
             re.compile(r.data.group_by)
-        except re.error as e:
+        except (re.error, OverflowError, RecursionError) as e:
             return [Finding("data/group_by", f"is not a regular expression: {e}", r.data.group_by)]
         if not sources.has_files(r.data.name):
             return [Finding("data/group_by", f"groups by path, but the pictures of {r.data.name} are not files", r.data.group_by)]
@@ -458,8 +494,8 @@ def parse(data: Mapping[str, Any], doc: Document | None = None) -> Recipe:
 
 def load(path: str | Path, sets: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe file, with ``PATH=VALUE`` overrides applied. Raises :class:`DocumentError`."""
-    doc = read(path)
-    if {"vary", "base"} & set(doc.data):
+    doc = read(path, is_recipe)
+    if is_space(doc.data):
         raise UserError(f"{path} is a search space, not a recipe: run it with `autokd search --space {path}`")
     override(doc, sets)
     return placed(parse(doc.data, doc), doc, sets)
@@ -487,7 +523,7 @@ def placed(r: Recipe, doc: Document, sets: tuple[str, ...] = ()) -> Recipe:
     problems, changes = [], {}
     for path, name in files(r).items():
         typed = any(path == g or path.startswith(f"{g}/") for g in given)
-        whole = Path(os.path.abspath((Path.cwd() if typed else folder) / Path(name).expanduser()))
+        whole = Path(os.path.abspath((Path.cwd() if typed else folder) / os.path.expanduser(name)))
         if not typed and not own and "provenance" in doc.data and not whole.resolve().is_relative_to(folder):
             rule = "lies outside the folder of a recipe that came from elsewhere"
             problems.append(doc.problem(path, rule, name, f"if you trust it, name it yourself: --set {path}=…"))
@@ -506,7 +542,7 @@ def override(doc: Document, sets: tuple[str, ...]) -> None:
             raise UserError(f"--set {item}: expected PATH=VALUE, for example --set train/epochs=10")
         try:
             if path.startswith("distill/") and isinstance(doc.data.get("distill"), dict):
-                doc.data["distill"] = expand(doc.data["distill"]) if doc.data["distill"].get("preset") in axes.presets() else doc.data["distill"]
+                doc.data["distill"] = expand(doc.data["distill"]) if axes.find_preset(doc.data["distill"].get("preset")) else doc.data["distill"]
             put(doc.data, path, value_of(text))
         except KeyError:
-            raise UserError(f"--set {item}: there is no such place: a value stands in the way") from None
+            raise UserError(f"--set {item}: there is no such place, or a value stands in the way") from None

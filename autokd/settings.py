@@ -87,9 +87,10 @@ class Search(Block):
     epochs: Annotated[int | None, Field(ge=1, description="epochs of training after which no trial is started")] = None
     target: Annotated[float | None, Field(description="stop when the objective has reached this")] = None
     plateau: Plateau | None = None
-    objective: Annotated[Objective | list[Objective], Field(description="one, or several for a Pareto front; pruning looks at the first")] = Objective(
-        maximize="val/accuracy"
-    )
+    objective: Annotated[
+        Objective | Annotated[list[Objective], Field(min_length=1)],
+        Field(description="one, or several for a Pareto front; pruning looks at the first"),
+    ] = Objective(maximize="val/accuracy")
     constraints: Annotated[list[str], Field(description="for example `student/flops <= 20e6`")] = []
     sampler: Sampler = "tpe"
     asha: Asha = Asha()

@@ -13,7 +13,7 @@ from typing import Any
 
 from autokd import baselines, settings, tree, vary
 from autokd import recipe as recipes
-from autokd.document import Document, DocumentError, Problem, canonical, flatten, nearest, put, read, split
+from autokd.document import Document, DocumentError, Problem, canonical, flatten, is_recipe, is_space, nearest, put, read, split
 from autokd.recipe import Finding, Recipe
 from autokd.settings import Search
 from autokd.tree import Choose, Free, Leaf, Node, OneOf, Point
@@ -87,13 +87,13 @@ def load(path: str | Path, base: str | Path | None = None, sets: tuple[str, ...]
 
     ``base`` replaces the space's own; ``sets`` override the base (``PATH=VALUE``) or, under ``search/``, the search itself.
     """
-    doc = read(path)
+    doc = read(path, is_space)
     own = tuple(s for s in sets if s.startswith("search/"))
     recipes.override(doc, own)
     named = doc.data.get("base")
     if base is None and not isinstance(named, str):
         raise DocumentError([doc.problem("base", "must name a recipe file", named)])
-    base_doc = read(base) if base is not None else read(Path(path).parent / str(named))
+    base_doc = read(base if base is not None else Path(path).parent / str(named), is_recipe)
     recipes.override(base_doc, tuple(s for s in sets if s not in own))
     return build(doc, base_doc)
 
@@ -149,6 +149,8 @@ def _entries(doc: Document, key: str, problems: list[Problem]) -> list[dict[str,
     if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
         problems.append(doc.problem(key, "must be a list of mappings from path to value", value))
         return []
+    if key == "forbid" and {} in value:
+        problems.append(doc.problem(key, "an empty mapping forbids every trial", value))
     return value
 
 

@@ -181,6 +181,7 @@ def corners(root: Node, base: Mapping[str, Any], most_pairs: int = 400) -> Itera
 
         return choose
 
+    yield filled({})  # there may be nothing free at all, and fixed values to check
     singles = list(_singles(root, {}))
     for wanted, _ in singles:
         yield filled(wanted)

@@ -7,7 +7,7 @@ values, or a ``one_of`` of branches, each again a value with free leaves; a bran
 
 from __future__ import annotations
 
-import itertools
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,16 +41,21 @@ class _Reader:
         if not isinstance(block, dict):
             self.wrong(keys, join(keys), "must be a mapping of recipe paths to what is free", block)
             return Group(nodes)
-        paths = [p for p in block if p != "one_of" and self.may_vary(p, (*keys, *split(p)))]
-        for a, b in itertools.combinations(paths, 2):
-            if split(a)[: len(split(b))] == split(b) or split(b)[: len(split(a))] == split(a):
-                self.wrong((*keys, *split(b)), b, f"overlaps with {a}, which is varied too")
+        varied: list[str] = []
         for path, value in block.items():
             at = (*keys, *split(path))
             if path == "one_of":
-                nodes.append(self.one_of(value, "", at, taken, self.paths))
-            elif path in paths:
-                nodes.append(self.node(value, path, at, taken))
+                node = self.one_of(value, "", at, taken, self.paths)
+            elif self.may_vary(path, at):
+                node = self.node(value, path, at, taken)
+            else:
+                continue
+            own = [path] if path != "one_of" else list(_claimed(node))
+            if doubled := next(((a, b) for b in own for a in varied if _overlap(a, b)), None):
+                self.wrong(at, doubled[1], f"overlaps with {doubled[0]}, which is varied too")
+                continue
+            varied += own
+            nodes.append(node)
         return Group(nodes)
 
     def may_vary(self, path: str, keys: Keys) -> bool:
@@ -98,34 +103,43 @@ class _Reader:
 
     def branch(self, value: Any, path: str, keys: Keys, taken: Taken, recommended: bool = False) -> Node:
         """A value that replaces the node at ``path``: what is fixed of it first, then its free leaves."""
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not value:
             return Fixed(path, keys, value)
         fixed: dict[str, Any] = {}
-        nodes = self.recommended(value, path, keys, taken) if recommended and path == "distill" else []
+        inner: list[tuple[str, Keys, Any]] = []
+        given: list[str] = []
         for sub, at, child in _places(value, keys):
-            whole = f"{path}/{sub}" if sub else path
-            if isinstance(child, dict) and child:
-                nodes.append(self.node(child, whole, at, taken))
+            if other := next((g for g in given if _overlap(g, sub)), None):
+                self.wrong(at, f"{path}/{sub}", f"overlaps with {path}/{other}")
                 continue
-            try:
+            given.append(sub)
+            if isinstance(child, dict) and child:
+                inner.append((sub, at, child))
+            else:
                 put(fixed, sub, child)
-            except KeyError:
-                self.wrong(at, whole, "overlaps with another key")
         if path == "distill":
-            if "preset" in fixed and fixed["preset"] not in axes.presets():
+            if "preset" in fixed and axes.find_preset(fixed["preset"]) is None:
                 self.wrong((*keys, "preset"), "distill/preset", "unknown preset", fixed["preset"], nearest(fixed["preset"], axes.presets()))
                 return Group([])
             fixed = expand(fixed)
+        nodes = self.recommended(value, path, keys, taken) if recommended and path == "distill" else []
+        for sub, at, child in inner:
+            try:
+                put(copy.deepcopy(fixed), sub, None)
+            except KeyError:
+                self.wrong(at, f"{path}/{sub}", "there is no such place: a value of the preset stands in the way")
+            else:
+                nodes.append(self.node(child, f"{path}/{sub}", at, taken))
         return Group([Fixed(path, keys, fixed), *nodes])
 
     def recommended(self, value: dict[str, Any], path: str, keys: Keys, taken: Taken) -> list[Node]:
         """The ranges of this branch's preset, without those of which the branch itself says something."""
-        preset = axes.presets().get(value.get("preset", ""))
+        preset = axes.find_preset(value.get("preset"))
         given = [sub for key, child in value.items() for sub, _, _ in _places(child, keys, tuple(map(str, split(key))))]
         return [
             self.node(spec, f"{path}/{sub}", keys, taken)
             for sub, spec in (preset.recommended.items() if preset else ())
-            if not any(sub == g or sub.startswith(g + "/") or g.startswith(sub + "/") for g in given)
+            if not any(_overlap(sub, g) for g in given)
         ]
 
     def leaf(self, value: dict[str, Any], path: str, keys: Keys, taken: Taken) -> Node:
@@ -142,6 +156,23 @@ class _Reader:
         if leaf.prior is not None and not leaf.contains(leaf.prior):
             self.wrong((*keys, "prior"), path, "prior lies outside the range", leaf.prior)
         return leaf
+
+
+def _overlap(a: str, b: str) -> bool:
+    """Whether one place lies in the other, or they are the same."""
+    return f"{a}/".startswith(f"{b}/") or f"{b}/".startswith(f"{a}/")
+
+
+def _claimed(node: Node) -> Iterator[str]:
+    """The outermost paths that a choice between groups of paths says something of."""
+    if isinstance(node, Group):
+        for child in node.nodes:
+            yield from _claimed(child)
+    elif node.path or not isinstance(node, OneOf):
+        yield node.path
+    else:
+        for branch in node.branches:
+            yield from _claimed(branch)
 
 
 def _name(path: str, taken: Taken) -> str:

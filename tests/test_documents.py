@@ -8,6 +8,7 @@ import pytest
 
 from autokd import document, recipe, space, tree
 from autokd.document import DocumentError, UserError
+from tests.mutations import mutants
 
 ROOT = Path(__file__).resolve().parent.parent
 YAMLS = sorted([*(ROOT / "pipelines").rglob("*.yaml"), *(ROOT / "search_spaces").rglob("*.yaml")])
@@ -47,6 +48,16 @@ def test_numbers_and_words_are_those_of_yaml_1_2() -> None:
         ("- 1\n- 2", "must be a mapping"),
         ("a: {<<: {b: 1}}", "a key is a plain word"),
         ("a: \x07", "not valid YAML"),
+        ("a: .inf", "must be a finite number"),
+        ("a: 1e999", "must be a finite number"),
+        (f"a: 1{'0' * 400}", "is too large a number"),
+        ('a: "\\0"', "a character that is no text"),
+        ('a: "\\ud800"', "a character that is no text"),
+        ("'': 1", "a key is a plain word"),
+        ("a//b: 1", "a key is a plain word"),
+        ("a: " + "[" * 5000, "nested more than 40 levels"),
+        ("a: " + "[" * 60 + "]" * 60, "nested more than 40 levels"),
+        ("a/" * 60 + "a: 1", "nested more than 40 levels"),
     ],
 )
 def test_what_yaml_could_do_and_a_document_may_not(text: str, rule: str) -> None:
@@ -67,6 +78,65 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "digits.yaml").touch()
     assert "did you mean 'digits.yaml'" in str(problems(document.read, tmp_path / "digit.yaml")[0])
+
+
+def test_a_missing_base_is_no_space_and_a_missing_space_no_recipe(space_file: Path) -> None:
+    folder = space_file.parent
+    (folder / "bases.yaml").write_text("base: base.yaml\nvary: {train/lr: {uniform: [0.1, 0.2]}}\n")
+    (folder / "broken.yaml").write_text("a: [1")
+    space_file.write_text(space_file.read_text().replace("base: base.yaml", "base: basse.yaml"))
+    assert [p.hint for p in problems(space.load, space_file)] == ["did you mean 'base.yaml'?"]
+    (folder / "base.yaml").unlink()
+    assert [p.hint for p in problems(space.load, space_file)] == [""]
+    assert "did you mean 'bases.yaml'" in str(problems(space.load, folder / "basis.yaml")[0])
+
+
+def test_an_objective_in_a_wrong_form_has_only_that_form_s_errors(recipe_file: Path) -> None:
+    path = recipe_file.parent / "space.yaml"
+    path.write_text("base: base.yaml\nsearch: {objective: {maximise: val/accuracy}}\nvary: {train/lr: {uniform: [0.1, 0.2]}}\n")
+    assert [p.path for p in problems(space.load, path)] == ["search/objective/maximise"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("distill: {preset: {a: 1}}", "unknown preset"),
+        ("distill: {temperature: {kind: []}}", "unknown kind of temperature"),
+        ("distill: {losses: {²/kl: 1}}", "unknown loss"),
+        ("data: {name: 'folder:x', group_by: 'a{99999999999999}'}", "is not a regular expression"),
+    ],
+)
+def test_any_value_in_place_of_a_word_is_an_error_of_the_recipe(tmp_path: Path, text: str, rule: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    assert rule in str(problems(recipe.load, tmp_path / "bad.yaml")[0])
+
+
+def test_a_home_that_nobody_has_is_part_of_a_name(recipe_file: Path) -> None:
+    assert recipe.load(recipe_file, ("teacher/weights='~nobody-at-all/a.pt'",)).teacher.weights.endswith("~nobody-at-all/a.pt")
+
+
+def test_a_folder_or_a_device_in_place_of_a_file(tmp_path: Path) -> None:
+    assert "cannot be read" in str(problems(recipe.load, tmp_path)[0])
+    assert "larger than" in str(problems(recipe.load, Path("/dev/zero"))[0])
+
+
+@pytest.mark.parametrize(("folder", "count"), [("search_spaces", 100), ("pipelines", 250)])
+def test_a_document_gone_wrong_at_random_is_valid_or_refused(tmp_path: Path, folder: str, count: int) -> None:
+    """Nothing but a DocumentError or a UserError comes of it, and each problem is one line that can be read."""
+    for path in YAMLS:
+        (tmp_path / path.parts[-2]).mkdir(exist_ok=True)
+        (tmp_path / path.parts[-2] / path.name).write_text(path.read_text())
+    broken, refused = tmp_path / folder / "mutant.yaml", 0
+    for made in mutants([p.read_text() for p in YAMLS if p.parts[-2] == folder], count, seed=0):
+        broken.write_bytes(made)
+        try:
+            space.load(broken).starting_points() if folder == "search_spaces" else recipe.load(broken)
+        except UserError as e:
+            refused += 1
+            assert all(line and len(line) < 1200 for line in str(e).split("\n")), e
+        except Exception as e:
+            raise AssertionError(made.decode("utf-8", "replace")) from e
+    assert refused > count / 2
 
 
 def test_five_mistakes_in_a_space_are_five_errors_at_once(recipe_file: Path) -> None:
@@ -122,6 +192,23 @@ def test_the_test_data_is_no_objective(space_file: Path) -> None:
         ("train/momentum: {uniform: [0.5, 0.9]}\n  train/optimizer: {choice: [sgd, adamw]}", "no use for it"),
         ("distill/temperature: {one_of: [{kind: constant, tau: {uniform: [1, 2]}, beta: 3}]}", "unknown key"),
         ("train/lr: {uniform: [0.1, 0.2], prior: 3.0}", "prior lies outside"),
+        ("train/lr: {}", "train/lr: must be a valid number; got {}"),
+        ("train/lr: {one_of: [{}]}", "train/lr: must be a valid number; got {}"),
+        ("distill: {one_of: [{preset: {a: 1}}]}", "distill/preset: unknown preset"),
+        ("distill: {one_of: [{preset: []}], free: recommended}", "distill/preset: unknown preset"),
+        ("distill/temperature: {kind: {choice: [flsw, {a: 1}]}}", "unknown kind of temperature; got {\"a\": 1}"),
+        ("train/optimizer: {choice: [sgd, {a: 1}]}", "must be 'sgd' or 'adamw'"),
+        ("student/model/0: {choice: [a, b]}", "is not in the base"),
+        ("distill: {preset: dtd, temperature: 3, temperature/tau: {uniform: [2, 9]}}", "distill/temperature/tau: overlaps with distill/temperature"),
+        ("distill: {preset: dtd, losses/kl/weight/x: {uniform: [2, 9]}}", "a value of the preset stands in the way"),
+        ("train: {uniform: [1, 2]}\n  train/lr: {uniform: [0.1, 0.2]}", "train/lr: overlaps with train"),
+        ("one_of: [{train/lr: {uniform: [0.1, 0.2]}}]\n  train/lr: {uniform: [0.1, 0.2]}", "train/lr: overlaps with train/lr"),
+        ("train/lr: {uniform: [0.1, 0.2]}\nforbid: [{}]", "forbids every trial"),
+        ("train/lr: {uniform: [0.1, 0.2]}\nsearch: {objective: {maximise: 1}}", "search/objective/maximise: unknown key; did you mean 'maximize'?"),
+        ("train/lr: {uniform: [0.1, 0.2]}\nsearch: {objective: [{maximise: 1}]}", "search/objective/0/maximise: unknown key; did you mean 'maximize'?"),
+        ("train/lr: {uniform: [0.1, 0.2]}\nsearch: {objective: {maximize: 3}}", "search/objective/maximize: must be a valid string"),
+        ("train/lr: {uniform: [0.1, 0.2]}\nsearch: {objective: []}", "search/objective: must have at least 1 item"),
+        ("train/lr: {uniform: [0.1, 0.2]}\nsearch: {plateau: {trial: 3}}", "search/plateau/trial: unknown key; did you mean 'trials'?"),
     ],
 )
 def test_a_space_is_refused_where_a_corner_of_it_is(recipe_file: Path, vary: str, rule: str) -> None:
