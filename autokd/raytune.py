@@ -125,19 +125,30 @@ class Bridge:
         self.study, self.options, self.folder = study, options, study.book.path
         self.jobs: dict[str, Job] = {}
         self.error: BaseException | None = None
+        self.busy = False
         self.seen: set[str] = set()
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """A signal waits until the study has said what it did: else the sampler might have drawn what no event tells of."""
+        self.busy = True
+        try:
+            yield
+        except Exception as e:  # Ray would log it and go on
+            self.error = self.error or e
+        finally:
+            self.busy = False
+        if isinstance(self.error, KeyboardInterrupt | RayDied):
+            raise KeyboardInterrupt
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, ()  # Ray pickles its searcher for a restore of its own, which never happens here
 
     def next(self, ray_id: str) -> Any:
-        if self.error is not None:
-            return DONE
-        try:
-            job = self.study.next_job()
-        except Exception as e:  # Ray would log it and go on
-            self.error = e
-            return DONE
+        job: Any = DONE
+        if self.error is None:
+            with self.undisturbed():
+                job = self.study.next_job()
         if not isinstance(job, Job):
             return job
         self.jobs[ray_id] = job
@@ -152,7 +163,7 @@ class Bridge:
         self.seen = {text} | (self.seen if len(self.seen) < 64 else set())
         r = json.loads(text)
         number, attempt, outcome = r["trial"], r["attempt"], r["outcome"]
-        try:
+        with self.undisturbed():
             if outcome == "tested":
                 self.study.tested(r["results"])
                 return False
@@ -173,8 +184,6 @@ class Bridge:
                 raise UserError(f"the test pictures could not be read: {r.get('reason')}")
             self.study.finish(number, attempt, outcome, reason=r.get("reason", ""), student=r.get("student", ""), facts=r.get("facts"))
             self.tidy(number)
-        except Exception as e:
-            self.error = e
         return False
 
     def tidy(self, number: int) -> None:
@@ -190,10 +199,8 @@ class Bridge:
         if job is None or job.trial not in self.study.running:
             return
         if error:
-            try:
+            with self.undisturbed():
                 self.study.lost(job.trial, "the worker process died")
-            except Exception as e:
-                self.error = e
 
 
 def write_recipe(folder: Path, trial: Trial) -> None:
@@ -215,7 +222,8 @@ def interruptible(bridge: Bridge) -> Iterator[None]:
 
     def stop(number: int, frame: Any) -> None:
         bridge.error = bridge.error or KeyboardInterrupt()
-        raise KeyboardInterrupt
+        if not bridge.busy:
+            raise KeyboardInterrupt
 
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
