@@ -103,7 +103,7 @@ def test_killed_at_random_moments_it_ends_as_the_uninterrupted(tmp_path: Path, j
             before = ledger.read(where / "mlruns/studies/k")[1] if events(where) else ledger.Table()
             finished = {n: t.attempt for n, t in before.trials.items() if t.state == "complete"}
             process = launch(where, jobs)
-            moment = until(where, process, "table" if fresh else "event", random.uniform(1, total / 6))
+            moment = until(where, process, "table" if fresh else "event", random.uniform(1, total / 2))
             if moment != "over":
                 whom = random.choice(["driver", "driver", "worker", "raylet", "ray"])
                 whom = strike(process, whom)
