@@ -18,8 +18,8 @@ from autokd.summary import varied
 if TYPE_CHECKING:
     from autokd.study import Study
 
-ORDER = ("running", "paused", "complete", "pruned", "diverged", "oom", "failed")
-COLOURS = {"running": "cyan", "complete": "green", "pruned": "yellow", "paused": "blue", "diverged": "red", "oom": "red", "failed": "red"}
+ORDER = ("waiting", "running", "paused", "complete", "pruned", "diverged", "oom", "failed")
+COLOURS = {"waiting": "dim", "running": "cyan", "complete": "green", "pruned": "yellow", "paused": "blue", "diverged": "red", "oom": "red", "failed": "red"}
 
 
 class View:
@@ -93,7 +93,10 @@ class View:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
         best = study.best(searching)[:1]
-        phase = "searching" if study.book.table.finalists is None else "confirming the finalists"
+        if not (study.lessons or any(t.attempt for t in trials)):
+            phase = "starting workers"
+        else:
+            phase = "searching" if study.book.table.finalists is None else "confirming the finalists"
         grid.add_row("phase", f"{phase}, {self._clock()} elapsed, about {self._left()} to go")
         if best:
             grid.add_row("best so far", f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at epoch {best[0].epochs}")
