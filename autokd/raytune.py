@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import warnings
@@ -32,7 +31,7 @@ os.environ.update(
 from autokd import trial as worker  # noqa: E402
 from autokd.document import UserError  # noqa: E402
 from autokd.ledger import ENDED, Trial  # noqa: E402
-from autokd.study import DONE, TEST, Job, Study  # noqa: E402
+from autokd.study import DONE, Job, Study  # noqa: E402
 
 MOST_RAYS = 3  # Rays that die under a search before it gives up
 
@@ -162,28 +161,30 @@ class Bridge:
             return True
         self.seen = {text} | (self.seen if len(self.seen) < 64 else set())
         r = json.loads(text)
-        number, attempt, outcome = r["trial"], r["attempt"], r["outcome"]
         with self.undisturbed():
-            if outcome == "tested":
-                self.study.tested(r["results"])
-                return False
-            if number < TEST and number not in self.study.lessons:
-                self.study.woken(number)  # whatever came of it: a trial will tell
-                return False
-            if number < TEST:
+            if r["role"] == "wake":
+                self.study.woken(r["trial"])  # whatever came of it: a trial will tell
+            elif r["role"] == "teacher":
                 known = {k: r[k] for k in ("metrics", "resolution", "assistant", "facts", "given", "reason") if k in r}
-                self.study.taught(number, outcome, seconds=r.get("took", r["seconds"]), **known)
-                return False
-            if "metrics" in r:
-                goes_on = self.study.report(number, attempt, r["epoch"], r["metrics"], r.get("checkpoint"), r.get("seconds"))
-                if r.get("checkpoint"):
-                    self.tidy(number)
-                if not goes_on or outcome == "running":
-                    return goes_on
-            if number == TEST:
-                raise UserError(f"the test pictures could not be read: {r.get('reason')}")
-            self.study.finish(number, attempt, outcome, reason=r.get("reason", ""), student=r.get("student", ""), facts=r.get("facts"))
-            self.tidy(number)
+                self.study.taught(r["trial"], r["outcome"], seconds=r.get("took", r["seconds"]), **known)
+            elif r["role"] == "test":
+                if r["outcome"] != "tested":
+                    raise UserError(f"the test pictures could not be read: {r.get('reason')}")
+                self.study.tested(r["results"])
+            else:
+                return self._trial(r)
+        return False
+
+    def _trial(self, r: dict[str, Any]) -> bool:
+        number, attempt, outcome = r["trial"], r["attempt"], r["outcome"]
+        if "metrics" in r:
+            goes_on = self.study.report(number, attempt, r["epoch"], r["metrics"], r.get("checkpoint"), r.get("seconds"))
+            if r.get("checkpoint"):
+                self.tidy(number)
+            if not goes_on or outcome == "running":
+                return goes_on
+        self.study.finish(number, attempt, outcome, reason=r.get("reason", ""), student=r.get("student", ""), facts=r.get("facts"))
+        self.tidy(number)
         return False
 
     def tidy(self, number: int) -> None:
@@ -252,7 +253,7 @@ def _watch(bridge: Bridge, over: threading.Event) -> None:
                 alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
                 dead = set() if worker.global_worker.current_node_id.hex() in alive else {"raylet"}
         if dead and not over.is_set():
-            bridge.error = RayDied(f"Ray died ({' and '.join(sorted(dead))})")
+            bridge.error = bridge.error or RayDied(f"Ray died ({' and '.join(sorted(dead))})")
             os.kill(os.getpid(), signal.SIGINT)
             over.wait(20.0)  # and again, should Ray have swallowed it
 
@@ -328,5 +329,3 @@ def _hush() -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
-
-assert sys.version_info >= (3, 11)

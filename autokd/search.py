@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,32 +124,25 @@ def start(space: Space, *, name: str, seed: int = 0, jobs: int | None = None, tr
         book = Ledger(folder).open()
     except OSError as e:
         raise UserError(f"{folder}: the study cannot be written: {e.strerror}") from None
-    jobs = jobs or found.jobs(space.search.resources.gpu)
-    book.append(
-        "created", durable=True, name=name, seed=seed, jobs=jobs, trials=trials or space.search.trials, frozen=space.frozen,
-        version=__version__, versions=export.versions(), commit=export.commit(),
-    )  # fmt: skip
-    return _go(book, space, found, **how)
+    with contextlib.closing(book):
+        book.append(
+            "created", durable=True, name=name, seed=seed, jobs=jobs or found.jobs(space.search.resources.gpu), trials=trials or space.search.trials,
+            frozen=space.frozen, version=__version__, versions=export.versions(), commit=export.commit(),
+        )  # fmt: skip
+        return _go(book, space, found, **how)
 
 
 def resume(name: str, space: Space | None = None, **how: Any) -> Outcome:
     """Go on with a study that was stopped or killed. ``space``: what its user takes it to be; UserError where it is another."""
-    book = Ledger(ledger.existing(root(), name)).open()
-    if book.table.closed:
-        book.close()
-        raise UserError(f"study {name!r} is finished; its recipe is {ledger.folder(root(), name) / 'recipe.yaml'}")
-    if not book.table.created:
-        book.close()
-        raise UserError(f"study {name!r} stopped before it had begun; delete {book.path} and search again")
-    frozen = spaces.thaw(book.table.created["frozen"])
-    try:
+    with contextlib.closing(Ledger(ledger.existing(root(), name)).open()) as book:
+        if book.table.closed:
+            raise UserError(f"study {name!r} is finished; its recipe is {ledger.folder(root(), name) / 'recipe.yaml'}")
+        if not book.table.created:
+            raise UserError(f"study {name!r} stopped before it had begun; delete {book.path} and search again")
+        frozen = spaces.thaw(book.table.created["frozen"])
         if space is not None and space.frozen != frozen.frozen:
             raise UserError(_changed(name, frozen.frozen, space.frozen))
-        found = checked(frozen, **how)
-    except UserError:
-        book.close()
-        raise
-    return _go(book, frozen, found, **how)
+        return _go(book, frozen, checked(frozen, **how), **how)
 
 
 def _changed(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -163,14 +156,13 @@ def _changed(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
 
 def extend(name: str, trials: int, **how: Any) -> Outcome:
     """Open a finished study again for ``trials`` more trials; its finals are held again, and runs that exist are reused."""
-    book = Ledger(ledger.existing(root(), name)).open()
-    if not book.table.closed:
-        book.close()
-        raise UserError(f"study {name!r} is not finished: go on with it by --resume {name} first")
-    space = spaces.thaw(book.table.created["frozen"])
-    found = checked(space, **how)
-    book.append("extended", durable=True, trials=book.table.created["trials"] + trials)
-    return _go(book, space, found, **how)
+    with contextlib.closing(Ledger(ledger.existing(root(), name)).open()) as book:
+        if not book.table.closed:
+            raise UserError(f"study {name!r} is not finished: go on with it by --resume {name} first")
+        space = spaces.thaw(book.table.created["frozen"])
+        found = checked(space, **how)
+        book.append("extended", durable=True, trials=book.table.created["trials"] + trials)
+        return _go(book, space, found, **how)
 
 
 def costs(data: dict[str, Any]) -> dict[str, float]:
@@ -189,27 +181,24 @@ def _go(
     book: Ledger, space: Space, found: Room, *, view: progress.View, uri: str | None = None, address: str | None = None, cache: Path | None = None
 ) -> Outcome:
     created = book.table.created
+    study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"], costs=costs, teach=True)
+    mlflow = tracking.Background(uri or tracking.default_uri(root()), root(), book)
+    view.follow(study)
+    warnings = []
     try:
-        study = Study(space, book, seed=created["seed"], jobs=created["jobs"], trials=created["trials"], costs=costs, teach=True)
-        mlflow = tracking.Background(uri or tracking.default_uri(root()), root(), book)
-        view.follow(study)
-        warnings = []
-        try:
-            from autokd import raytune
+        from autokd import raytune
 
-            share = found.share(space.search.resources.gpu, created["jobs"])
-            device = "cuda" if share else "cpu"
-            raytune.run(study, options={"cache": str(cache or default_cache()), "device": device}, address=address, gpus=share)
-            outcome = close(study)
-        finally:
-            view.stop()
-            if trouble := mlflow.close():
-                warnings.append(f"MLflow is behind ({trouble}); `autokd sync` catches up")
-                view.say(f"warning: {warnings[0]}")
-        outcome.warnings = warnings
-        return outcome
+        share = found.share(space.search.resources.gpu, created["jobs"])
+        device = "cuda" if share else "cpu"
+        raytune.run(study, options={"cache": str(cache or default_cache()), "device": device}, address=address, gpus=share)
+        outcome = close(study)
     finally:
-        book.close()
+        view.stop()
+        if trouble := mlflow.close():
+            warnings.append(f"MLflow is behind ({trouble}); `autokd sync` catches up")
+            view.say(f"warning: {warnings[0]}")
+    outcome.warnings = warnings
+    return outcome
 
 
 def close(study: Study) -> Outcome:
@@ -231,8 +220,3 @@ def close(study: Study) -> Outcome:
     rungs = asha.correlations(table.trials.values(), metric, study.search.asha)
     front = [t.number for t in study.front()] if len(study.objectives) > 1 else []
     return Outcome(folder.name, folder, table, found, winner, path, metric, rungs, front)
-
-
-def elapsed(table: ledger.Table) -> float:
-    """Seconds since the study was created."""
-    return time.time() - table.created["t"]

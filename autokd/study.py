@@ -322,6 +322,8 @@ class Study:
         """A teacher is there, or will not be: ``taught``, ``diverged``, ``oom`` or ``failed``. Raises :class:`UserError` where it was given and
         cannot be used."""
         self.running.discard(number)
+        if number not in self.lessons:
+            return  # its worker was given up
         key, model = self.lessons.pop(number)
         if state == "failed" and found.get("given"):
             raise UserError(f"teacher {model}: {found.get('reason')}")

@@ -54,7 +54,7 @@ class Worker(tune.Trainable):
         if out["outcome"] != "running":
             self.run = None
         out["seconds"] = round(time.monotonic() - began, 4)
-        return {"report": json.dumps(out | {"trial": self.job.trial, "attempt": self.job.attempt}), "done": out["outcome"] != "running"}
+        return {"report": json.dumps(out | {"role": self.job.role, "trial": self.job.trial, "attempt": self.job.attempt}), "done": out["outcome"] != "running"}
 
     def _epoch(self) -> dict[str, Any]:
         from autokd import distill

@@ -97,14 +97,19 @@ def plain_epoch(teacher: nn.Module, student: nn.Module, data: Dataset, workers: 
                 soft = (teacher(pictures) / TAU).softmax(1)
             logits = student(pictures)
             loss = ALPHA * F.cross_entropy(logits, labels) + (1 - ALPHA) * TAU**2 * F.kl_div((logits / TAU).log_softmax(1), soft, reduction="batchmean")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()
+            descend(optimizer, loss)
             clock.step()
         return clock.milliseconds()
 
     return epoch
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """As plain scripts do, with the loss read for a log."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    loss.item()
 
 
 def student_epoch(student: nn.Module, pictures: torch.Tensor, labels: torch.Tensor) -> Callable[[], float]:
@@ -117,11 +122,7 @@ def student_epoch(student: nn.Module, pictures: torch.Tensor, labels: torch.Tens
         student.train()
         clock = Clock()
         for x, y in batches:
-            loss = F.cross_entropy(student(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()
+            descend(optimizer, F.cross_entropy(student(x), y))
             clock.step()
         return clock.milliseconds()
 
