@@ -22,9 +22,9 @@ from autokd.networks import FAMILIES, Featured, Output
 
 LEAST_PX = 4
 TORCH_FILES = (".pth", ".pt", ".tar", ".bin")
-WRAPPINGS = ("state_dict", "model", "net")    # keys under which training scripts file their weights
-BATCHES, SPEND_MS = (1, 64), 200              # of pictures, at which speed is measured, and for how long
-SHOWN = 3                                     # how many names of each kind an error lists
+WRAPPINGS = ("state_dict", "model", "net")  # keys under which training scripts file their weights
+BATCHES, SPEND_MS = (1, 64), 200  # of pictures, at which speed is measured, and for how long
+SHOWN = 3  # how many names of each kind an error lists
 
 __all__ = ["Network", "Output", "build", "latency", "load_weights", "measure", "speed", "state", "weights_hash"]
 
@@ -109,9 +109,7 @@ def build(
         if card.family in zoo.LIBRARIES:
             from autokd.networks import library  # here, since timm and torchvision take seconds to import
 
-            made = library.build(
-                card.family, **card.keywords, classes=classes, channels=channels, resolution=resolution, pretrained=pretrained
-            )
+            made = library.build(card.family, **card.keywords, classes=classes, channels=channels, resolution=resolution, pretrained=pretrained)
             backbone, taken = made.backbone, made.channels
             mean, std = (made.mean, made.std) if pretrained else (mean, std)
         elif pretrained:
@@ -137,7 +135,7 @@ def _per_channel(what: str, values: Sequence[float] | Tensor | None, default: fl
         return torch.full((channels,), default, dtype=torch.float32)
     tensor = torch.as_tensor(values, dtype=torch.float32).detach().clone().cpu()
     if tensor.shape == (1,):
-        tensor = tensor.repeat(channels)      # 1-channel data in a network that takes 3
+        tensor = tensor.repeat(channels)  # 1-channel data in a network that takes 3
     if tensor.shape != (channels,):
         raise UserError(f"{what} has shape {list(tensor.shape)}, but the network takes {channels} channels")
     if what == "std" and not bool((tensor > 0).all()):
@@ -179,7 +177,8 @@ def load_weights(network: Network, path: str | Path) -> None:
     wanted = {name.removeprefix(prefix): tensor for name, tensor in ours.items() if name.startswith(prefix)}
     faults = [
         f"{name} is {list(weights[name].shape)} in the file and {list(tensor.shape)} here"
-        for name, tensor in wanted.items() if name in weights and weights[name].shape != tensor.shape
+        for name, tensor in wanted.items()
+        if name in weights and weights[name].shape != tensor.shape
     ]
     for what, names, others in (("lacks", wanted, weights), ("has the unknown", weights, wanted)):
         if lone := sorted(name for name in names if name not in others):
@@ -188,7 +187,7 @@ def load_weights(network: Network, path: str | Path) -> None:
         raise UserError(f"{path} holds the weights of another network (or number of classes): {_first(faults, '; ')}")
     with torch.no_grad():
         for name, tensor in wanted.items():
-            tensor.copy_(weights[name])       # state_dict's tensors share memory with the network
+            tensor.copy_(weights[name])  # state_dict's tensors share memory with the network
 
 
 def _first(items: Sequence[str], separator: str = ", ") -> str:
@@ -207,7 +206,7 @@ def _read(path: Path) -> Any:
         raise UserError(f"{path}: weights are read from .safetensors, {', '.join(TORCH_FILES)}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:                # the reader answers a file of garbage with any error
+    except Exception as fault:  # the reader answers a file of garbage with any error
         code = re.search(r"GLOBAL ([\w.]+)", str(fault))
         reason = f"reading it would run {code[1]}, and code in a file is never run" if code else "torch cannot read it"
         raise UserError(f"{path} is not a plain file of weights: {reason}; save the state dict alone, as .safetensors") from fault

@@ -148,4 +148,3 @@ def as_json(p: Plan) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(p)
-

@@ -328,4 +328,3 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", module="ray")
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-

@@ -212,9 +212,7 @@ class Recipe(Block):
         alone = {"losses": {"ce": {"weight": 1.0}}}
         common = {"data": self.data.model_dump(), "view": self.view.model_dump()}
         teacher = self.teacher.model_dump()
-        out = [
-            parse(common | {"student": {"model": self.teacher.model}, "distill": alone, "train": teacher["train"], "seed": self.teacher.seed})
-        ]
+        out = [parse(common | {"student": {"model": self.teacher.model}, "distill": alone, "train": teacher["train"], "seed": self.teacher.seed})]
         taught_by_all = axes.method("teaching", self.distill["teaching"]["kind"]).flags.get("assistants") == "all"
         for i, model in enumerate(self.ladder if self.needs_ladder else []):
             own = {

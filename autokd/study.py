@@ -248,9 +248,7 @@ class Study:
 
     # ------------------------------------------------------------ what the workers say
 
-    def report(
-        self, number: int, attempt: int, epoch: int, metrics: dict[str, float], checkpoint: str | None = None, seconds: float | None = None
-    ) -> bool:
+    def report(self, number: int, attempt: int, epoch: int, metrics: dict[str, float], checkpoint: str | None = None, seconds: float | None = None) -> bool:
         """An epoch is done. Returns whether the trial goes on."""
         trial = self.trials[number]
         if attempt != trial.attempt:

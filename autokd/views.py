@@ -143,9 +143,7 @@ class Pictures:
         return host.to(self.device), starts
 
 
-def cut_all(
-    flat: Tensor, starts: np.ndarray, sizes: np.ndarray, boxes: np.ndarray, flips: np.ndarray, channels: int, size: int, planar: bool
-) -> Tensor:
+def cut_all(flat: Tensor, starts: np.ndarray, sizes: np.ndarray, boxes: np.ndarray, flips: np.ndarray, channels: int, size: int, planar: bool) -> Tensor:
     """``[B, C, size, size]`` uint8: what ``Pictures.cut`` does, in gathers over a batch instead of picture by picture.
 
     Antialiased bilinear resizing in two passes, columns then rows. A picture's bytes do not depend on the batch: taps are summed one by

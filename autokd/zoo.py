@@ -18,7 +18,7 @@ from typing import Any
 
 LIBRARIES = {"torchvision": "torchvision:resnet18", "timm": "timm:resnet18"}  # library -> an example name
 CNN_DEPTHS, CNN_WIDTHS = (1, 8), (1, 1024)
-RESNET_DEPTHS = (8, 1202)                     # 1202: the deepest of He et al.
+RESNET_DEPTHS = (8, 1202)  # 1202: the deepest of He et al.
 
 HE = "He et al. 2016, arXiv 1512.03385"
 WRN = "Zagoruyko & Komodakis 2016, arXiv 1605.07146"

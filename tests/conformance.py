@@ -59,21 +59,15 @@ CASES: dict[tuple[str, str], Case] = {
         values={"warm": 0},
         context={"": LADDER, "difficulty": {"distill/teaching/warm": 0}},
     ),
-    ("teaching", "collaborative"): Case(
-        values={"scratch": "cnn-2x8"}, context={"": {"distill/losses": {"ce": {}, "scratch_l2": {"weight": 0.3}, "kl": {}}}}
-    ),
+    ("teaching", "collaborative"): Case(values={"scratch": "cnn-2x8"}, context={"": {"distill/losses": {"ce": {}, "scratch_l2": {"weight": 0.3}, "kl": {}}}}),
     ("view", "plain"): Case(),
     ("view", "mixup"): Case(variants=({"alpha": 0.0}, {"per": "batch", "alpha": 0.3}, {"teacher": "blend"})),
     ("target", "teacher"): Case(),
     ("target", "shift"): Case(),
     ("target", "smooth"): Case(variants=({"eps": 0.5},), context={"": WRONG}),
     ("temperature", "constant"): Case(),
-    ("temperature", "flsw"): Case(
-        variants=({"space": "prob", "beta": 10.0}, {"beta": 0.0}, {"beta": 400.0}), context={"tau_min": WILD, "tau_max": WILD}
-    ),
-    ("temperature", "cwsm"): Case(
-        variants=({"beta": 0.0}, {"beta": 400.0}), values={"beta": 40.0}, context={"tau_min": WILD, "tau_max": WILD}
-    ),
+    ("temperature", "flsw"): Case(variants=({"space": "prob", "beta": 10.0}, {"beta": 0.0}, {"beta": 400.0}), context={"tau_min": WILD, "tau_max": WILD}),
+    ("temperature", "cwsm"): Case(variants=({"beta": 0.0}, {"beta": 400.0}), values={"beta": 40.0}, context={"tau_min": WILD, "tau_max": WILD}),
     ("losses", "ce"): Case(variants=({"label_smoothing": 0.2},), shift=True),
     ("losses", "kl"): Case(equal="teacher_logits", shift=True),
     ("losses", "dkd"): Case(variants=({"alpha": 0.0}, {"beta": 0.0}, {"warmup": 0.0}), equal="teacher_logits", shift=True),

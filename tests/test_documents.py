@@ -196,7 +196,7 @@ def test_the_test_data_is_no_objective(space_file: Path) -> None:
         ("train/lr: {one_of: [{}]}", "train/lr: must be a valid number; got {}"),
         ("distill: {one_of: [{preset: {a: 1}}]}", "distill/preset: unknown preset"),
         ("distill: {one_of: [{preset: []}], free: recommended}", "distill/preset: unknown preset"),
-        ("distill/temperature: {kind: {choice: [flsw, {a: 1}]}}", "unknown kind of temperature; got {\"a\": 1}"),
+        ("distill/temperature: {kind: {choice: [flsw, {a: 1}]}}", 'unknown kind of temperature; got {"a": 1}'),
         ("train/optimizer: {choice: [sgd, {a: 1}]}", "must be 'sgd' or 'adamw'"),
         ("student/model/0: {choice: [a, b]}", "is not in the base"),
         ("distill: {preset: dtd, temperature: 3, temperature/tau: {uniform: [2, 9]}}", "distill/temperature/tau: overlaps with distill/temperature"),
@@ -281,6 +281,7 @@ def test_forbid_speaks_of_recipes_and_of_branches(space_file: Path) -> None:
     assert "names no path" in str(problems(space.load, space_file)[0])
     space_file.write_text(text + "forbid: [{distill/temperature/kind: flsw, student/resolution: [4, 6]}]\n")
     loaded = space.load(space_file)
+
     def choose(kind: str, resolution: int):
         wanted = {"distill/temperature/kind": kind, "student/resolution": resolution}
         return loaded.point(lambda n: wanted[n.name] if n.name in wanted else tree.default(n))

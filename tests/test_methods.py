@@ -406,10 +406,7 @@ def test_mixup_partners_and_batches() -> None:
 
 
 def test_a_picture_may_be_its_own_partner() -> None:
-    own = [
-        int((call(axes.method("view", "mixup"), conformance.epoch_words(epoch=e))[0] == torch.arange(conformance.N)).sum())
-        for e in range(40)
-    ]
+    own = [int((call(axes.method("view", "mixup"), conformance.epoch_words(epoch=e))[0] == torch.arange(conformance.N)).sum()) for e in range(40)]
     assert 0.5 < np.mean(own) < 2  # a permutation has one fixed point on average
 
 

@@ -23,7 +23,7 @@ MILLIONS = {
     "resnet20": 0.28, "resnet56": 0.86, "resnet110": 1.74, "resnet8x4": 1.23, "resnet32x4": 7.43,
     "wrn-16-2": 0.70, "wrn-40-1": 0.57, "wrn-40-2": 2.26, "vgg8": 3.97, "vgg13": 9.46,
     "mobilenetv2": 0.81, "shufflenetv1": 0.95, "shufflenetv2": 1.36,
-}
+}  # fmt: skip
 SMALL = ["cnn-1x3", "cnn-2x8", "cnn-3x32", "cnn-4x6", "cnn-5x6", "cnn-8x6", "plane-2", "plane-8", "resnet8", "wrn-16-1", "mobilenetv2"]
 
 
@@ -64,7 +64,7 @@ def test_zoo_is_light() -> None:
 
 @pytest.mark.parametrize("name", [
     "cnn-1x1", "cnn-8x1024", "cnn-3x17", "resnet26", "resnet1202", "torchvision:resnet18", "timm:vit_tiny_patch16_224.augreg_in21k",
-])
+])  # fmt: skip
 def test_patterns_are_accepted(name: str) -> None:
     assert zoo.problem(name) is None and zoo.describe(name)
 
@@ -74,7 +74,7 @@ def test_patterns_are_accepted(name: str) -> None:
     ("resnet21", "resnet20"), ("resnet2", "resnet8"), ("resnet9999999", "resnet1202"), ("resnet020", "resnet20"),
     ("cnn-9x8", "cnn-8x8"), ("cnn-0x8", "cnn-1x8"), ("cnn-2x2000", "cnn-2x1024"), ("cnn-02x8", "cnn-2x8"),
     ("torchvision:", "torchvision:resnet18"), ("timm:hf_hub:someone/model", "timm:resnet18"), ("timm/resnet18", "timm:resnet18"),
-])
+])  # fmt: skip
 def test_nearest_names(name: str, nearest: str | None) -> None:
     trouble = zoo.problem(name)
     assert trouble is not None and repr(name) in trouble
@@ -134,7 +134,7 @@ def test_every_network_at_32_px(name: str, channels: int) -> None:
         assert [stage.shape[-1] for stage in output.stages] == [32, 16, 8]
     else:
         assert len(output.stages) >= (2 if name.endswith(("-2", "-2x8", "-2x16")) else 3)
-    if family != "mobilenet":                 # whose stages end in linear bottlenecks
+    if family != "mobilenet":  # whose stages end in linear bottlenecks
         assert all((stage >= 0).all() for stage in output.stages)
 
 
@@ -152,7 +152,7 @@ def test_another_resolution_than_built_for(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "sides"), [
     ("cnn-1x4", [8]), ("cnn-2x4", [8, 8]), ("cnn-3x4", [8, 8, 4]), ("cnn-4x4", [8, 4, 4]), ("cnn-5x4", [8, 4, 2]), ("cnn-8x4", [8, 4, 2]),
-])
+])  # fmt: skip
 def test_cnn_pools_between_layers_2_and_3_and_4_and_5(name: str, sides: list[int]) -> None:
     output = output_of(randomised(models.build(name, classes=3, resolution=8)), 3, 8)
     assert [stage.shape[-1] for stage in output.stages] == sides
@@ -161,7 +161,7 @@ def test_cnn_pools_between_layers_2_and_3_and_4_and_5(name: str, sides: list[int
 
 @pytest.mark.parametrize("name", [
     "cnn-3x8", "plane-8", "resnet8", "wrn-16-1", "wrn-16-2", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2",
-])
+])  # fmt: skip
 def test_gradients_reach_every_parameter(name: str) -> None:
     network = models.build(name, classes=10, resolution=32, seed=0)
     torch.nn.functional.cross_entropy(network(pictures(4, 3, 32)), torch.arange(4)).backward()
@@ -206,7 +206,7 @@ def test_normalisation_has_the_same_bytes_and_strides_in_every_layout(channels: 
     ({"mean": [0.5]}, None), ({"mean": [0.5, 0.5]}, "3 channels"), ({"std": [0.5, 0.5, 0.0]}, "positive"),
     ({"classes": 1}, "classes is 1"), ({"resolution": 3}, "resolution is 3"), ({"channels": 0}, "channels is 0"),
     ({"pretrained": True}, "pretrained"),
-])
+])  # fmt: skip
 def test_arguments_are_checked(arguments: dict[str, Any], message: str | None) -> None:
     everything: dict[str, Any] = {"classes": 3, "resolution": 8, **arguments}
     if message is None:
@@ -234,16 +234,17 @@ def test_a_seed_decides_the_bytes_and_leaves_the_global_generator(name: str) -> 
 def library_module(network: models.Network) -> Any:
     return network.backbone.model
 
+
 @pytest.mark.parametrize(("name", "stages"), [
     ("torchvision:resnet18", 5), ("torchvision:squeezenet1_1", 4), ("torchvision:mobilenet_v3_small", 5), ("torchvision:regnet_x_400mf", 5),
     ("timm:test_resnet", 5), ("timm:test_vit", 6), ("timm:test_efficientnet", 5), ("timm:test_convnext", 4),
-])
+])  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 3])
 def test_library_networks(name: str, stages: int, channels: int) -> None:
     network = randomised(models.build(name, classes=6, channels=channels, resolution=32, seed=0, mean=[0.5] * channels))
     output = output_of(network, channels, 32)
     assert output.logits.shape == (2, 6) and len(output.stages) == stages
-    if name.endswith("resnet18"):             # the stem and torchvision's four layers, though the last map has one pixel
+    if name.endswith("resnet18"):  # the stem and torchvision's four layers, though the last map has one pixel
         assert [stage.shape[1] for stage in output.stages] == [64, 64, 128, 256, 512]
         assert torch.allclose(output.embedding, output.stages[-1].mean((2, 3)))
 
@@ -251,7 +252,7 @@ def test_library_networks(name: str, stages: int, channels: int) -> None:
 @pytest.mark.parametrize(("name", "message"), [
     ("torchvision:resnt18", "torchvision:resnet18"), ("timm:reznet18", "timm:resnet18"), ("timm:resnet18.nowhere", "timm:resnet18\\."),
     ("torchvision:vit_b_32", "40 px"), ("torchvision:alexnet", "40 px"),
-])
+])  # fmt: skip
 def test_library_refusals(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         models.build(name, classes=6, resolution=40)
@@ -272,7 +273,7 @@ def test_pretrained_weights_bring_head_and_normalisation(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("name", "download"), [
     ("torchvision:squeezenet1_1", "torchvision.models._api.load_state_dict_from_url"),
     ("timm:test_resnet", "timm.models._builder.load_state_dict_from_hf"),
-])
+])  # fmt: skip
 def test_a_failed_download_is_said(name: str, download: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise OSError("no route to host")
@@ -308,7 +309,7 @@ def test_state_is_a_copy() -> None:
     lambda weights: {"state_dict": weights, "epoch": 3},
     lambda weights: {"model": {f"module.{key}": value for key, value in weights.items()}},
     lambda weights: {"net": weights, "accuracy": 0.9},
-])
+])  # fmt: skip
 def test_common_wrappings_and_a_backbone_alone(wrap: Any, tmp_path: Path) -> None:
     source = models.build("timm:test_resnet", classes=5, resolution=32, seed=0)
     target = models.build("timm:test_resnet", classes=5, resolution=32, seed=1)
@@ -357,7 +358,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("file", "content", "message"), [
     ("missing.pth", None, "no such file"), ("w.txt", b"", "read from"), ("w.pt", b"garbage", "cannot read"),
     ("w.safetensors", b"garbage", "not a safetensors"),
-])
+])  # fmt: skip
 def test_unreadable_files(file: str, content: bytes | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / file).write_bytes(content)

@@ -104,10 +104,7 @@ def test_seed_is_the_student_s_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_the_environment_s_threads_change_nothing(threads: str, tmp_path: Path) -> None:
-    program = (
-        "from tests.test_run import made, student\nimport torch\n"
-        "print(student(made('train/epochs=2')), torch.get_num_threads())"
-    )
+    program = "from tests.test_run import made, student\nimport torch\nprint(student(made('train/epochs=2')), torch.get_num_threads())"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parent.parent,
         env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PATH": "/usr/bin:/bin"},

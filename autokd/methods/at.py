@@ -76,8 +76,7 @@ preset(
     },
     paper=PAPER,
     summary="plain KD, and the student looks where the teacher looks",
-    recommended=_BETA
-    | {"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9}},
+    recommended=_BETA | {"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9}},
 )
 preset(
     "at-alone",

@@ -76,8 +76,7 @@ preset(
     {"temperature": {"kind": "flsw"}, "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}},
     paper=PAPER,
     summary="a temperature per picture, from how far student and teacher are apart (FLSW)",
-    recommended=_RANGES
-    | {"temperature/beta": {"log_uniform": [1, 80], "prior": 40.0}, "temperature/gamma": {"uniform": [0.25, 2], "prior": 0.5}},
+    recommended=_RANGES | {"temperature/beta": {"log_uniform": [1, 80], "prior": 40.0}, "temperature/gamma": {"uniform": [0.25, 2], "prior": 0.5}},
 )
 preset(
     "dtd-cwsm",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from autokd.document import UserError
 from autokd.networks.backbone import Featured, Output
 
-TRACE_PX = 224                                # where a torchvision network's stages are told apart, unless its resolution is fixed
+TRACE_PX = 224  # where a torchvision network's stages are told apart, unless its resolution is fixed
 
 
 class Library(NamedTuple):
@@ -61,9 +61,9 @@ class TimmBackbone(Featured):
         self.model = model
 
     def features(self, pictures: Tensor) -> Output:
-        model: Any = self.model               # timm's methods are not part of nn.Module
+        model: Any = self.model  # timm's methods are not part of nn.Module
         classifier = model.get_classifier()
-        if isinstance(classifier, tuple):     # distilled transformers have two; the first is the usual one
+        if isinstance(classifier, tuple):  # distilled transformers have two; the first is the usual one
             classifier = classifier[0]
         if hasattr(model, "forward_intermediates"):
             last, stages = model.forward_intermediates(pictures)
@@ -153,7 +153,7 @@ def _torchvision(name: str, classes: int, resolution: int, pretrained: bool) -> 
         arguments |= {"image_size": resolution} if name.startswith("vit_") else {"input_size": (resolution, resolution)}
     trace_px = resolution if fixed else TRACE_PX
     if name in ("googlenet", "inception_v3"):
-        arguments["aux_logits"] = False       # or they return more than logits while they train
+        arguments["aux_logits"] = False  # or they return more than logits while they train
     if not pretrained:
         if "aux_logits" in arguments:
             arguments["init_weights"] = True  # the default, but leaving it out is a warning
@@ -198,7 +198,8 @@ def _tapped(model: nn.Module, px: int) -> TorchvisionBackbone:
     classifier = _classifier_name(model)
     head = classifier.partition(".")[0]
     candidates = {
-        module: name for name, module in model.named_modules()
+        module: name
+        for name, module in model.named_modules()
         if name and name.count(".") < 2 and name.partition(".")[0] != head and not isinstance(module, nn.AdaptiveAvgPool2d)
     }
     tensors = {name: x.to("meta") for name, x in [*model.named_parameters(), *model.named_buffers()]}

@@ -15,7 +15,7 @@ STAGES = {
     8: ((1, 1), (POOL, 2, 2), (POOL, 4, 4), (POOL, 8, 8)),
     10: ((1, 1), (POOL, 2, 2), (POOL, 4, 4), (POOL, 8, 8, 8, 8)),
 }
-HIDDEN = {8: (64, 64), 10: (128, 512)}        # the linear layer before the classifier: up to 10 classes, more
+HIDDEN = {8: (64, 64), 10: (128, 512)}  # the linear layer before the classifier: up to 10 classes, more
 
 
 class Flatten(nn.Module):
@@ -43,7 +43,7 @@ def build(*, channels: int, classes: int, resolution: int, depth: int) -> Backbo
     base = 32 if wide or depth == 10 else 16
     groups = [[HalvePool() if item == POOL else item * base for item in stage] for stage in STAGES[depth]]
     stem, stages = plain(channels, groups, bias=True)
-    last_pool = not (wide and depth == 6)     # the authors' CIFAR-100 table has none there
+    last_pool = not (wide and depth == 6)  # the authors' CIFAR-100 table has none there
     pools = len(groups) - 1 - (depth == 4) + last_pool
     side = max(resolution >> pools, 1)
     width = STAGES[depth][-1][-1] * base * side * side

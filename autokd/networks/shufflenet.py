@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from autokd.networks.backbone import Backbone, GlobalPool, bn_relu, conv, conv_bn_relu
 
 STEM = 24
-GROUPS = 3                                    # of V1's 1x1 convolutions
+GROUPS = 3  # of V1's 1x1 convolutions
 BLOCKS = (4, 8, 4)
 WIDTHS = {1: (240, 480, 960), 2: (116, 232, 464)}
 EMBEDDING_V2 = 1024
@@ -25,9 +25,9 @@ class BlockV1(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        made = outputs - inputs if stride == 2 else outputs   # the averaged input brings the other channels
+        made = outputs - inputs if stride == 2 else outputs  # the averaged input brings the other channels
         middle = made // 4
-        self.groups = 1 if inputs == STEM else GROUPS         # the stem is too thin to be split
+        self.groups = 1 if inputs == STEM else GROUPS  # the stem is too thin to be split
         self.squeeze = conv_bn_relu(inputs, middle, 1, groups=self.groups)
         self.depthwise = conv_bn_relu(middle, middle, 3, stride, groups=middle)
         self.expand = nn.Sequential(conv(middle, made, 1, groups=GROUPS), nn.BatchNorm2d(made))

@@ -6,7 +6,7 @@ from torch import nn
 from autokd.networks.backbone import Backbone, GlobalPool, HalvePool, plain
 
 WIDTHS = (64, 128, 256, 512, 512)
-CONVOLUTIONS = {8: 1, 13: 2}                  # per stage
+CONVOLUTIONS = {8: 1, 13: 2}  # per stage
 
 
 def build(*, channels: int, classes: int, resolution: int, depth: int) -> Backbone:

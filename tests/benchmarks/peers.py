@@ -200,9 +200,7 @@ def main() -> None:
                 torch.set_num_threads(args.threads)
                 times[name].append(epoch())
         for name, found in times.items():
-            ratios = [
-                statistics.median(a / b for a, b in zip(found[1:], times[f"AutoKD, {precision}"][1:], strict=True)) for precision in ("fp32", "bf16")
-            ]
+            ratios = [statistics.median(a / b for a, b in zip(found[1:], times[f"AutoKD, {precision}"][1:], strict=True)) for precision in ("fp32", "bf16")]
             print(f"| {pair.replace(':', ' → ')} | {name} | {statistics.median(found[1:]):.1f} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
 
 
