@@ -2,9 +2,10 @@
 
     uv run python tests/benchmarks/overhead.py [--parts trial workers memory]
 
-trial: trials of 1 and of 31 epochs with one worker, MLflow (SQLite) and ledger included. The wall time from the first trial's start to the
-last one's end, less what the workers spent in their steps, is overhead; what the longer trials have more of it belongs to their reports.
-workers: trials of about a second, one worker and two, in turns. memory: the driver's resident memory along 500 trials of one epoch.
+trial: trials of 1 and of 31 epochs with one worker, MLflow (SQLite) and ledger included. The wall time less what the workers spent in their
+steps is overhead; what the longer trials have more of it belongs to their reports. workers: trials of about a second, one worker and two, in
+turns. Both are counted from when every worker has ended a trial, and once more from the first trial's start, workers' start-up (Ray's
+processes, PyTorch's import) included. memory: the driver's resident memory along 500 trials of one epoch.
 Every search is a process of its own, as a user starts it.
 """
 
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from autokd import ledger
@@ -34,12 +36,25 @@ vary: {train/lr: {log_uniform: [0.01, 0.1]}, train/weight_decay: {log_uniform: [
 """
 
 
-def search(where: Path, *, trials: int, epochs: int, jobs: int, limit: int = 40, every: int = 0) -> tuple[float, float, list[float]]:
-    """One search. Wall seconds from the first start to the last end, seconds within the workers' steps, and the driver's MB every so many trials."""
+@dataclass
+class Found:
+    """What one search took, in seconds."""
+
+    inside: float  # within the workers' steps
+    inside_steady: float  # of the trials that ended in ``steady``
+    whole: float  # from the first trial's start to the last one's end
+    began: float  # from the process's start to the end of every worker's first trial
+    steady: float  # from there to the last trial's end
+    ended: int  # trials that ended in ``steady``
+    memory: list[float]  # the driver's MB, every so many trials
+
+
+def search(where: Path, *, trials: int, epochs: int, jobs: int, limit: int = 40, every: int = 0) -> Found:
     where.mkdir()
     (where / "base.yaml").write_text(BASE % (limit, epochs))
     (where / "space.yaml").write_text(SPACE % trials)
     command = [sys.executable, "-m", "autokd", "search", "--space", "space.yaml", "--name", "s", "--jobs", str(jobs), "--quiet"]
+    start = time.time()
     with subprocess.Popen(command, cwd=where, env=os.environ | {"AUTOKD_CACHE": str(where / "cache")}, stdout=subprocess.DEVNULL) as process:
         file, memory = where / "mlruns/studies/s/events.jsonl", list[float]()
         while process.poll() is None:
@@ -50,36 +65,44 @@ def search(where: Path, *, trials: int, epochs: int, jobs: int, limit: int = 40,
             time.sleep(0.2)
     events, table = ledger.read(file.parent)
     assert process.returncode == 0 and all(t.state == "complete" for t in table.trials.values())
-    wall = max(t.ended for t in table.trials.values()) - min(e["t"] for e in events if e["event"] == "started")
-    inside = sum(e["seconds"] for e in events if e["event"] == "epoch")
-    return wall, inside, memory
+    first = max(table.trials[i].ended for i in range(jobs))  # the first trials, one for each worker
+    ends = sorted(t.ended for t in table.trials.values())
+    whole = ends[-1] - min(e["t"] for e in events if e["event"] == "started")
+    spent = [(table.trials[e["trial"]].ended > first, e["seconds"]) for e in events if e["event"] == "epoch"]
+    inside, inside_steady = sum(s for _, s in spent), sum(s for later, s in spent if later)
+    return Found(inside, inside_steady, whole, first - start, ends[-1] - first, sum(t > first for t in ends), memory)
 
 
 def per_trial(root: Path, rounds: int, trials: int) -> None:
-    short, long = [], []
+    steady, whole, long, began = [], [], [], []
     for i in range(rounds):
-        for found, epochs in ((short, 1), (long, 31)):
-            wall, inside, _ = search(root / f"t{epochs}-{i}", trials=trials, epochs=epochs, jobs=1)
-            found.append((wall - inside) / trials)
-    report = (statistics.median(long) - statistics.median(short)) / 30
-    print(f"| overhead of a trial, one worker, {trials} trials | {statistics.median(short):.3f} s | 0.5 s |")
-    print(f"| overhead of a report (an epoch) | {1000 * report:.1f} ms | 5 ms |", flush=True)
+        short = search(root / f"t1-{i}", trials=trials, epochs=1, jobs=1)
+        whole.append((short.whole - short.inside) / trials)
+        steady.append((short.steady - short.inside_steady) / short.ended)
+        began.append(short.began)
+        found = search(root / f"t31-{i}", trials=trials, epochs=31, jobs=1)
+        long.append((found.whole - found.inside) / trials)
+    report = (statistics.median(long) - statistics.median(whole)) / 30
+    print(f"| overhead of a trial, one worker | {statistics.median(steady):.3f} s | 0.5 s |")
+    print(f"| the same, with the worker's start-up spread over {trials} trials | {statistics.median(whole):.3f} s | |")
+    print(f"| overhead of a report (an epoch) | {1000 * report:.1f} ms | 5 ms |")
+    print(f"| from the command to the first trial's end | {statistics.median(began):.1f} s | |", flush=True)
 
 
 def workers(root: Path, rounds: int, trials: int, epochs: int) -> None:
-    ratios, seconds = [], []
+    rates, whole, seconds = [], [], []
     for i in range(rounds):
-        walls = {}
-        for jobs in (1, 2):
-            walls[jobs], inside, _ = search(root / f"w{jobs}-{i}", trials=trials, epochs=epochs, jobs=jobs, limit=200)
-            seconds += [inside / trials] if jobs == 1 else []
-        ratios.append(walls[1] / walls[2])
-    print(f"| two workers against one, trials of {statistics.median(seconds):.2f} s | {statistics.median(ratios):.2f} × | 1.6 × |", flush=True)
+        one, two = (search(root / f"w{jobs}-{i}", trials=trials, epochs=epochs, jobs=jobs, limit=200) for jobs in (1, 2))
+        seconds.append(one.inside / trials)
+        rates.append((two.ended / two.steady) / (one.ended / one.steady))
+        whole.append(one.whole / two.whole)
+    print(f"| trials per minute, two workers against one, trials of {statistics.median(seconds):.2f} s | {statistics.median(rates):.2f} × | 1.6 × |")
+    print(f"| the same over the whole of {trials} trials, start-up included | {statistics.median(whole):.2f} × | |", flush=True)
 
 
 def memory(root: Path, trials: int) -> None:
-    _, _, found = search(root / "memory", trials=trials, epochs=1, jobs=2, every=trials // 10)
-    shown = ", ".join(f"{x:.0f}" for x in found)
+    found = search(root / "memory", trials=trials, epochs=1, jobs=2, every=trials // 10)
+    shown = ", ".join(f"{x:.0f}" for x in found.memory)
     print(f"| driver's memory at each tenth of {trials} trials | {shown} MB | flat |", flush=True)
 
 
@@ -87,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="*", default=["trial", "workers", "memory"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=27, help="of the trials that two workers run")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=50, help="of the trials that two workers run")
     args = parser.parse_args()
     print("| | measured | goal |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
