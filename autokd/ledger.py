@@ -17,6 +17,7 @@ Events (``t``: seconds since 1970):
 | grace | rung, correlation, n, epochs: that rung says little of how trials end; from now on the first is at so many epochs |
 | stopping | reason: a limit is reached, nothing more is begun |
 | extended | trials: how many there are to be in all; the study is open again |
+| resumed | a driver goes on with the study |
 | searched | the search phase is over; groups: the finalists, frozen, with their runs; finals: those runs |
 | test | results: trial → test metrics; every reading is one such event |
 | closed | recipe, verdicts |
@@ -251,6 +252,18 @@ def read(path: Path) -> tuple[list[Event], Table]:
     """The events and the table of a study, without taking its lock."""
     events = [e for e, _ in _lines(path / "events.jsonl")]
     return events, tabulate(events)
+
+
+def spent(events: Iterable[Event]) -> float:
+    """Seconds that drivers have been at a study since it was begun or extended; the times between them do not count."""
+    total = began = last = 0.0
+    for e in events:
+        if e["event"] in {"created", "extended"}:
+            total, began = 0.0, e["t"]
+        elif e["event"] == "resumed":
+            total, began = total + last - began, e["t"]
+        last = e["t"]
+    return total + last - began
 
 
 def tabulate(events: Iterable[Event]) -> Table:

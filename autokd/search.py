@@ -142,7 +142,9 @@ def resume(name: str, space: Space | None = None, **how: Any) -> Outcome:
         frozen = spaces.thaw(book.table.created["frozen"])
         if space is not None and space.frozen != frozen.frozen:
             raise UserError(_changed(name, frozen.frozen, space.frozen))
-        return _go(book, frozen, checked(frozen, **how), **how)
+        found = checked(frozen, **how)
+        book.append("resumed")
+        return _go(book, frozen, found, **how)
 
 
 def _changed(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ class Study:
         self._woken = 1  # workers that have been given something
         self._needs: dict[int, list[str]] = {}  # trial → keys of its teachers
         self._distributions: dict[int, dict[str, BaseDistribution]] = {}  # of the trials that Optuna was told of
-        self.began = clock()
+        self.began = clock() - ledger.spent(book.events)  # as if there had been one driver without a break
         self._replay()
 
     @property
