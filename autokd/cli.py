@@ -250,8 +250,9 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Recipes and searc
     problems = []
     for file in files:
         try:
-            space = is_space(read(file).data)
-            spaces.load(file) if space else recipes.load(file)
+            doc = read(file)
+            space = is_space(doc.data)
+            spaces.load(doc) if space else recipes.load(doc)
             print(f"{file}: ok ({'search space' if space else 'recipe'})")
         except DocumentError as e:
             problems += e.problems
@@ -269,13 +270,13 @@ def show(
     from autokd import space as spaces
     from autokd.document import dump, flow, is_space, read
 
-    changes = tuple(sets or ())
-    if not is_space(read(file).data):
-        made = recipes.load(file, changes)
+    doc, changes = read(file), tuple(sets or ())
+    if not is_space(doc.data):
+        made = recipes.load(doc, changes)
         print(f"# fingerprint {made.fingerprint()}")
         print(dump(made.to_dict()), end="")
         return
-    space = spaces.load(file, sets=changes)
+    space = spaces.load(doc, sets=changes)
     print(dump({"search": space.search.model_dump()}))
     print("free parameters")
     for node in space.leaves():

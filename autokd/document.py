@@ -128,11 +128,14 @@ def is_recipe(data: Mapping[str, Any]) -> bool:
     return not is_space(data)
 
 
-def read(path: str | Path, wanted: Callable[[Mapping[str, Any]], bool] | None = None) -> Document:
-    """Read a YAML mapping from a file, or from an MLflow run (``runs:/ID``). Raises :class:`DocumentError`.
+def read(path: str | Path | Document, wanted: Callable[[Mapping[str, Any]], bool] | None = None) -> Document:
+    """Read a YAML mapping from a file, or from an MLflow run (``runs:/ID``); one that is read already (a pipe can be once) is given back.
 
-    ``wanted`` tells the documents that may be offered in place of a file that does not exist; all may where it is left out.
+    ``wanted`` tells the documents that may be offered in place of a file that does not exist; all may where it is left out. Raises
+    :class:`DocumentError`.
     """
+    if isinstance(path, Document):
+        return path
     if run := LOGGED.fullmatch(str(path)):
         from autokd.export import logged
 
@@ -245,7 +248,9 @@ def parse(text: str, file: str = "<text>") -> Document:
             out[key] = plain(child, child_keys)
         return out
 
-    data = plain(root, ()) if root is not None else {}
+    if root is None:
+        raise DocumentError([Problem(file, 0, "", "is empty: a recipe or a search space was expected")])
+    data = plain(root, ())
     if not problems and not isinstance(data, dict):
         problems.append(Problem(file, 1, "", "the document must be a mapping of keys to values"))
     if problems:

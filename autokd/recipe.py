@@ -490,11 +490,11 @@ def parse(data: Mapping[str, Any], doc: Document | None = None) -> Recipe:
     return recipe
 
 
-def load(path: str | Path, sets: tuple[str, ...] = ()) -> Recipe:
+def load(path: str | Path | Document, sets: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe file, with ``PATH=VALUE`` overrides applied. Raises :class:`DocumentError`."""
     doc = read(path, is_recipe)
     if is_space(doc.data):
-        raise UserError(f"{path} is a search space, not a recipe: run it with `autokd search --space {path}`")
+        raise UserError(f"{doc.file} is a search space, not a recipe: run it with `autokd search --space {doc.file}`")
     override(doc, sets)
     return placed(parse(doc.data, doc), doc, sets)
 

@@ -82,7 +82,7 @@ def _with(leaf: Leaf, value: Any, choose: Choose) -> Choose:
 # ---------------------------------------------------------------- loading
 
 
-def load(path: str | Path, base: str | Path | None = None, sets: tuple[str, ...] = ()) -> Space:
+def load(path: str | Path | Document, base: str | Path | None = None, sets: tuple[str, ...] = ()) -> Space:
     """Read a search space and its base recipe. Raises :class:`DocumentError` with every problem of both.
 
     ``base`` replaces the space's own; ``sets`` override the base (``PATH=VALUE``) or, under ``search/``, the search itself.
@@ -93,7 +93,7 @@ def load(path: str | Path, base: str | Path | None = None, sets: tuple[str, ...]
     named = doc.data.get("base")
     if base is None and not isinstance(named, str):
         raise DocumentError([doc.problem("base", "must name a recipe file", named)])
-    base_doc = read(base if base is not None else Path(path).parent / str(named), is_recipe)
+    base_doc = read(base if base is not None else Path(doc.file).parent / str(named), is_recipe)
     recipes.override(base_doc, tuple(s for s in sets if s not in own))
     return build(doc, base_doc)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import math
 import os
 import sys
@@ -228,11 +227,3 @@ def load_checked(path: Path, trusted: bool = False) -> Tensors | None:
             return tensors if trusted or f.metadata().get("sha256") == _checksum(tensors) else None
     except (OSError, SafetensorError, AttributeError):
         return None
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """What a cache file says of itself."""
-    with safe_open(str(path), framework="pt") as f:
-        meta = f.metadata() or {}
-    what = meta.get("what", "")
-    return {"what": json.loads(what)["student"]["model"] if what.startswith("{") else what, "bytes": path.stat().st_size}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from autokd import document, recipe, space, tree
 from autokd.document import DocumentError, UserError
+from tests.conftest import autokd
 from tests.mutations import mutants
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +76,19 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "big.yaml").open("wb") as f:
         f.truncate(100_000_000)
     assert "larger than" in str(problems(document.read, tmp_path / "big.yaml")[0])
+
+
+@pytest.mark.parametrize("text", ["", "# distill it\n"])
+def test_an_empty_file_is_no_recipe_of_defaults(text: str) -> None:
+    assert "is empty" in str(problems(document.parse, text)[0])
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"echo 'train: {{lr: 0.5}}' > {pipe}"]):
+        shown = autokd("show", str(pipe), cwd=tmp_path)
+    assert "lr: 0.5" in shown.stdout
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def until(where: Path, process: subprocess.Popen[str], moment: str, wait: float)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(9000)
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_at_random_moments_it_ends_as_the_uninterrupted(tmp_path: Path, jobs: int) -> None:
     random.seed(jobs)
