@@ -99,6 +99,11 @@ class Teacher(Block):
 
     model: str = "cnn-3x32"
     weights: Annotated[str, Field(description="train, pretrained, or a .safetensors / .pth file")] = "train"
+    mean: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]] | None,
+        Field(min_length=1, description="per channel, of pictures in [0, 1], as a file's network was trained; the data's own where it is left out"),
+    ] = None
+    std: Annotated[list[Annotated[float, Field(gt=0, le=1)]] | None, Field(min_length=1, description="as `mean`")] = None
     seed: int = 0
     input: Annotated[Literal["full", "student"], Field(description="the resolution that the teacher sees")] = "full"
     table: Annotated[Literal["fp16", "fp32"], Field(description="the precision to which its logits are rounded, cached or not")] = "fp16"
@@ -181,6 +186,8 @@ class Recipe(Block):
                 out.append(f"{name}/momentum")
         if self.teacher.weights != "train":
             out += ["teacher/train", "teacher/seed"]
+        if self.teacher.weights in {"train", "pretrained"}:
+            out += ["teacher/mean", "teacher/std"]
         return out
 
     def essence(self) -> dict[str, Any]:
@@ -192,7 +199,7 @@ class Recipe(Block):
             del data["ladder"]
         for path in self.dead():
             head, _, last = path.rpartition("/")
-            node = data.get(head, data) if head else data
+            node = data.get(head, {}) if head else data  # which may be gone as a whole
             if isinstance(node, dict):
                 node.pop(last, None)
         return data
@@ -230,7 +237,8 @@ class Recipe(Block):
     def member_keys(self) -> list[str]:
         """For each of :meth:`members` 16 hex digits of what decides its answers to whole pictures: its training or weights, and what it sees."""
         seen = self.resolution if self.teacher.input == "student" else self.data.resolution
-        full = None if self.teacher.weights == "train" else self.teacher.weights
+        t = self.teacher
+        full = None if t.weights == "train" else [t.weights, t.mean, t.std]
         return [fingerprint({"recipe": m.essence(), "weights": None if m.needs_teacher else full, "resolution": seen}) for m in self.members()]
 
 

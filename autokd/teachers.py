@@ -17,7 +17,7 @@ from torch import Tensor
 
 from autokd import models
 from autokd.document import canonical
-from autokd.recipe import Recipe
+from autokd.recipe import Recipe, Teacher
 from autokd.store import Shelf, Store
 from autokd.views import Mix, Views, resize
 
@@ -37,19 +37,14 @@ class Member:
         self.resolution = owner.resolution if owner.teacher.input == "student" else owner.data.resolution
         self.table_type = owner.teacher.table
         self.augment = owner.data.augment
-        full = owner.teacher.weights
-        if recipe.needs_teacher or full == "train":
-            self.network = self._trained()
-        else:
-            self.network = self._given(full)
+        self.network = self._trained() if recipe.needs_teacher or owner.teacher.weights == "train" else self._given(owner.teacher)
         self.network.eval().requires_grad_(False).to(memory_format=layout(self.resolution))
         self.hash = models.weights_hash(self.network)
         self.shelves: dict[str, Shelf] = {}  # held for as long as this member lives
 
-    def _blank(self, pretrained: bool = False) -> models.Network:
+    def _blank(self, **how: Any) -> models.Network:
         d, r = self.data, self.recipe
-        own = {} if pretrained else {"mean": d.mean, "std": d.std}
-        return models.build(r.student.model, classes=len(d.classes), channels=d.channels, resolution=r.resolution, seed=r.seed, pretrained=pretrained, **own)
+        return models.build(r.student.model, classes=len(d.classes), channels=d.channels, resolution=r.resolution, seed=r.seed, **how)
 
     def _trained(self) -> models.Network:
         from autokd import distill
@@ -61,14 +56,15 @@ class Member:
             return models.state(run.student)
 
         content = {"recipe": self.recipe.essence(), "data": self.data.fingerprint}
-        network = self._blank()
+        network = self._blank(mean=self.data.mean, std=self.data.std)
         network.load_state_dict(self.store.network(content, train, canonical(self.recipe.essence())))
         return network.to(self.store.device)
 
-    def _given(self, weights: str) -> models.Network:
-        network = self._blank(pretrained=weights == "pretrained")
-        if weights != "pretrained":
-            models.load_weights(network, weights)
+    def _given(self, teacher: Teacher) -> models.Network:
+        if teacher.weights == "pretrained":
+            return self._blank(pretrained=True).to(self.store.device)
+        network = self._blank(mean=teacher.mean or self.data.mean, std=teacher.std or self.data.std)
+        models.load_weights(network, teacher.weights)
         return network.to(self.store.device)
 
     def table(self, views: Views, mix: Mix | None, mixing: Mapping[str, Any] | None = None) -> Tensor:

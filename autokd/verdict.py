@@ -14,6 +14,7 @@ from typing import Any, Literal
 from autokd.ledger import Event, Table
 
 CONTROLS = {"control-ce": "student alone", "control-kd": "reference KD"}
+EQUAL = 1e-9  # differences that are no further apart are one, rounded
 LEFT_OUT = "over seeds of student weights and batch order; other splits, views and teacher seeds are not in it"
 
 
@@ -55,7 +56,7 @@ def paired(control: str, ours: Sequence[float], theirs: Sequence[float], sign: i
 
     d = [a - b for a, b in zip(ours, theirs, strict=True)]
     n, mean = len(d), sum(d) / len(d)
-    if n < 2:
+    if max(d) - min(d) < EQUAL:  # a single seed, or so few pictures that no spread shows: nothing says how far chance reaches
         return Difference(control, mean, -math.inf, math.inf, n, "not distinguishable")
     sd = math.sqrt(sum((x - mean) ** 2 for x in d) / (n - 1))
     half = float(t.ppf((1 + level) / 2, n - 1)) * sd / math.sqrt(n)
@@ -142,7 +143,8 @@ def weak_teachers(table: Table) -> list[str]:
     for e in table.teachers.values():
         reached = e.get("metrics", {}).get("val/accuracy")
         if not e.get("assistant") and reached is not None and reached <= alone:
-            out.append(f"the teacher {e['model']} ({reached:.4f} on validation) is no better than the student {student} trained alone ({alone:.4f})")
+            why = "; was it trained on pictures normalised otherwise (teacher/mean, teacher/std), or on classes in another order?" if e.get("given") else ""
+            out.append(f"the teacher {e['model']} ({reached:.4f} on validation) is no better than the student {student} trained alone ({alone:.4f}){why}")
     return out
 
 
@@ -163,7 +165,7 @@ def figure(d: Difference, metric: str) -> str:
     by, unit = scale(metric)
     digits = 1 if unit else 3
     if not math.isfinite(d.low):
-        return f"{d.mean * by:+.{digits}f}{unit} (one seed, no interval)"
+        return f"{d.mean * by:+.{digits}f}{unit} ({'one seed' if d.n == 1 else f'{d.n} equal differences'}, no interval)"
     return f"{d.mean * by:+.{digits}f}{unit} [{d.low * by:+.{digits}f}, {d.high * by:+.{digits}f}]"
 
 

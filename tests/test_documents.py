@@ -270,6 +270,16 @@ def test_a_dumped_recipe_reads_back_the_same(recipe_file: Path) -> None:
     assert again == made and again.fingerprint() == made.fingerprint()
 
 
+@pytest.mark.parametrize("weights", ["train", "pretrained", "teacher.safetensors"])
+@pytest.mark.parametrize("distill", [{"preset": "kd"}, {"preset": "student-alone"}, {"preset": "ctkd"}, {"preset": "takd"}])
+def test_the_fingerprint_forgets_nothing_else(weights: str, distill: dict) -> None:
+    made = recipe.parse({"teacher": {"weights": weights}, "ladder": ["cnn-3x8"], "distill": distill})
+    dead = made.dead()
+    alive = {p for p in document.flatten(made.to_dict()) if not any(p == d or p.startswith(f"{d}/") for d in dead)}
+    assert set(document.flatten(made.essence())) == alive
+    assert all(p in alive for p in ("seed", "train/lr", "train/epochs"))
+
+
 def test_the_fingerprint_forgets_what_nothing_reads(recipe_file: Path) -> None:
     made = recipe.load(recipe_file)
     assert made.with_({"ladder": ["cnn-3x8"]}).fingerprint() == made.fingerprint()  # a single teacher has no ladder

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from autokd import models, plan, space, zoo
+from autokd.document import UserError
 from autokd.networks import FAMILIES, Backbone
 from tests.conftest import autokd
 
@@ -254,7 +255,7 @@ def test_library_networks(name: str, stages: int, channels: int) -> None:
     ("torchvision:vit_b_32", "40 px"), ("torchvision:alexnet", "40 px"),
 ])  # fmt: skip
 def test_library_refusals(name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         models.build(name, classes=6, resolution=40)
 
 

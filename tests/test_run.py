@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from autokd import data, distill, models, recipe, rng
 from autokd.document import UserError
@@ -180,6 +181,24 @@ def test_teachers_are_frozen_and_in_evaluation_mode(tmp_path: Path) -> None:
     network = run.members[-1].network
     assert not network.training and models.weights_hash(network) == before
     assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+
+
+def test_a_file_s_teacher_sees_pictures_as_it_was_trained_to(tmp_path: Path) -> None:
+    trained = distill.Run(made(), Store(tmp_path)).members[-1].network
+    save_file(models.state(trained.backbone), tmp_path / "backbone.safetensors")  # as other programs write it: without a normalisation
+    save_file(models.state(trained), tmp_path / "whole.safetensors")  # ours, with its own
+    pictures = torch.rand(5, 1, 8, 8)
+
+    def logits(file: str, *sets: str) -> torch.Tensor:
+        r = made(f"teacher/weights={tmp_path / file}", *sets)
+        keys.append(r.member_keys())
+        return distill.Run(r, Store(tmp_path)).members[-1].network(pictures)
+
+    keys: list[list[str]] = []
+    own, other, whole = logits("backbone.safetensors"), logits("backbone.safetensors", "teacher/mean=[0.1]", "teacher/std=[0.5]"), logits("whole.safetensors")
+    assert torch.equal(own, trained(pictures)) and torch.equal(whole, own) and not torch.allclose(own, other)
+    assert torch.allclose(other, trained.backbone((pictures - 0.1) / 0.5)) and keys[0] != keys[1]
+    assert made("teacher/mean=[0.1]").fingerprint() == made().fingerprint()  # of no account for one that is trained here
 
 
 def test_the_cache_s_files_say_what_they_are(tmp_path: Path) -> None:

@@ -300,6 +300,8 @@ def test_the_paired_interval() -> None:
     assert d.mean == pytest.approx(0.02) and d.high - d.mean == pytest.approx(0.01241664, rel=1e-5)
     assert d.verdict == "better"
     assert verdict.paired("c", [1, 2], [2, 1]).verdict == "not distinguishable"
+    equal = verdict.paired("c", [0.9, 0.8], [0.8, 0.7])  # as few pictures give by chance
+    assert equal.verdict == "not distinguishable" and verdict.figure(equal, "val/accuracy") == "+10.0 points (2 equal differences, no interval)"
     assert verdict.paired("c", [0.1, 0.11, 0.1], [0.3, 0.32, 0.31], sign=-1).verdict == "better"
 
 

@@ -219,7 +219,7 @@ def _unknown(library: str, name: str, known: Sequence[str]) -> str:
     return f"'{library}:{name}': {library} has no such network; nearest: {', '.join(f'{library}:{other}' for other in nearest)}"
 
 
-class _Refused(ValueError):
+class _Refused(UserError):
     """A message that needs no more words around it."""
 
 
