@@ -378,14 +378,15 @@ class Study:
         if not trial.searching:
             return
         state = {"complete": "COMPLETE", "diverged": "COMPLETE", "oom": "COMPLETE", "failed": "FAIL"}.get(trial.state, "PRUNED")
-        values = {e: m[self.metric] for e, m in trial.metrics.items() if self.metric in m}
+        one = len(self.objectives) == 1  # of a trial that was pruned Optuna can rank what it reported by one objective only
+        values = {e: m[self.metric] for e, m in trial.metrics.items() if one and self.metric in m}
         reached = self.values(trial)
         if state == "COMPLETE" and reached is None:
             state = "FAIL"
         kind = optuna.trial.TrialState[state]
         asked = self.asked.pop(trial.number, None)
         if asked is not None:
-            for epoch, v in values.items() if len(self.objectives) == 1 else ():  # Optuna takes reports for one objective only
+            for epoch, v in values.items():
                 asked.report(v, epoch)
             self.optuna.tell(asked, reached if state == "COMPLETE" else None, state=kind)
             self._distributions[trial.number] = dict(self.optuna.get_trials(deepcopy=False)[asked.number].distributions)

@@ -377,6 +377,26 @@ def test_several_objectives_have_a_front(tmp_path: Path, space_file: Path) -> No
     assert len(study.optuna.trials[0].values) == 2
 
 
+def test_several_objectives_with_pruning_resume_exactly(tmp_path: Path, space_file: Path) -> None:
+    """Several rungs: what is promoted may be paused again, and is then one more pruned trial of the sampler's."""
+    s = loaded(space_file, "search/objective=[{maximize: val/accuracy}, {minimize: val/nll}]", "search/trials=14")
+
+    def outcome(job: Job) -> str:
+        return "diverged" if job.trial % 4 == 1 and job.trial < 14 else "finished"
+
+    whole = new(tmp_path, s, "whole")
+    drive(whole, outcome=outcome)
+    assert any(len(t.rungs) == 2 and t.state == "pruned" for t in whole.trials.values())
+    lines = (tmp_path / "whole/events.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(1, len(lines), 19):
+        (tmp_path / f"cut{cut}").mkdir()
+        (tmp_path / f"cut{cut}/events.jsonl").write_bytes(b"".join(lines[:cut]))
+        study = Study(s, Ledger(tmp_path / f"cut{cut}").open())
+        drive(study, outcome=outcome)
+        assert rows(study) == rows(whole)
+        study.book.close()
+
+
 def test_a_cost_that_is_known_beforehand_is_never_trained(tmp_path: Path, space_file: Path) -> None:
     s = loaded(space_file, "search/constraints=['student/flops <= 40']")
     study = new(tmp_path, s, costs=lambda data: {"student/flops": (data["student"]["resolution"] or 8) ** 2})
