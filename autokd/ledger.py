@@ -79,7 +79,7 @@ class Trial:
     params: dict[str, Any] = field(default_factory=dict)
     varied: dict[str, Any] = field(default_factory=dict)
     branch: str = ""
-    group: Any = None  # the value of `finalists/per`
+    group: Any = None  # the value of `finalists/per`, as Optuna stores it; None in a branch that has no such choice
     exempt: bool = False
     parent: int | None = None  # of a finalist or control: the trial that it confirms
     state: str = "waiting"  # waiting, running, paused, or one of ENDED

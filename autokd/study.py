@@ -17,7 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autokd import asha, ledger, rng, verdict
-from autokd.document import UserError, get
+from autokd.document import UserError
 from autokd.ledger import ENDED, Ledger, Trial
 from autokd.recipe import parse
 from autokd.settings import Objective
@@ -226,7 +226,7 @@ class Study:
         lucky = bool(every and rng.uniforms(self.seed, "exempt", number, 1)[0, 0] < 1 / every)
         self.book.append(
             "suggested", trial=number, role=role, name=name, recipe=parse(point.data).to_dict(), params=point.params, varied=point.varied,
-            branch=point.branch, exempt=role == "baseline" or lucky, group=self._group(point.data),
+            branch=point.branch, exempt=role == "baseline" or lucky, group=point.params.get(self.per.name) if self.per else None,
         )  # fmt: skip
         self.asked[number] = asked
         return self.trials[number]
@@ -242,9 +242,6 @@ class Study:
             self.optuna.enqueue_trial(fixed)
         asked = self.optuna.ask()
         return name, self.space.point(lambda node: suggest(asked, node)), asked
-
-    def _group(self, data: dict[str, Any]) -> Any:
-        return get(data, self.search.finalists.per) if self.per is not None and self.search.finalists.per else None
 
     # ------------------------------------------------------------ what the workers say
 

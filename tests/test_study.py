@@ -266,6 +266,17 @@ def test_each_value_of_per_gets_its_share_its_baseline_and_its_winner(tmp_path: 
     assert all(len(r.differences) == 2 or r.is_reference for r in found)
 
 
+@pytest.mark.parametrize("per", ["ladder", "distill/temperature/tau", "distill/temperature/constant/tau"])
+def test_groups_may_be_lists_or_live_in_one_branch(tmp_path: Path, recipe_file: Path, per: str) -> None:
+    branches = "[{kind: constant, tau: {choice: [2, 4]}}, {kind: flsw, tau: {uniform: [4, 16]}, beta: {log_uniform: [1, 80]}}]"
+    vary = f"{{ladder: {{choice: [[], [cnn-2x16]]}}, distill/temperature: {{one_of: {branches}}}}}"
+    (tmp_path / "s.yaml").write_text(f"base: base.yaml\nsearch: {{trials: 16, finalists: {{per: {per}, seeds: 2}}}}\nvary: {vary}\n")
+    study = new(tmp_path, space.load(tmp_path / "s.yaml", sets=("distill={preset: takd}",)))
+    drive(study)
+    groups = {"[]", '["cnn-2x16"]'} if per == "ladder" else {2, 4, None}
+    assert {t.group for t in study.trials.values()} == {r.group for r in verdict.results(study.book.table, "val/accuracy", 1)} == groups
+
+
 def test_controls_that_two_finalists_share_run_once(tmp_path: Path, space_file: Path) -> None:
     study = new(tmp_path, loaded(space_file, "search/finalists/top=2", "student/resolution=8", "search/trials=20"))
     drive(study)
