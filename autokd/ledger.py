@@ -126,6 +126,7 @@ class Table:
     test_due: bool = False  # finals are laid out and their winner has not been read on test
     grace: int = 0  # epochs before which no trial is judged any more
     stopping: str = ""  # why nothing more is begun before the finals
+    since: int = 0  # limits look at the trials from this number on: the first behind the latest extension
     closed: Event | None = None
 
     def apply(self, e: Event) -> None:
@@ -150,7 +151,7 @@ class Table:
                     run["trial"], run["role"], run["recipe"], group=run["group"], parent=run["parent"], suggested=e["t"]
                 )  # fmt: skip
         elif kind == "extended":
-            self.finalists, self.closed, self.stopping = None, None, ""
+            self.finalists, self.closed, self.stopping, self.since = None, None, "", len(self.trials)
             self.created = self.created | {"trials": e["trials"]}
         elif kind == "test":
             self.tests.append(e)

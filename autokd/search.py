@@ -163,7 +163,7 @@ def extend(name: str, trials: int, **how: Any) -> Outcome:
             raise UserError(f"study {name!r} is not finished: go on with it by --resume {name} first")
         space = spaces.thaw(book.table.created["frozen"])
         found = checked(space, **how)
-        book.append("extended", durable=True, trials=book.table.created["trials"] + trials)
+        book.append("extended", durable=True, trials=sum(t.searching for t in book.table.trials.values()) + trials)
         return _go(book, space, found, **how)
 
 

@@ -6,6 +6,7 @@ of a freshly seeded sampler again and must come out the same, and the study goes
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import Counter
@@ -187,22 +188,23 @@ class Study:
         return table.stopping
 
     def _exhausted(self) -> str:
+        """The limit that is reached, if any. After an extension each counts anew: who asks for more trials knows what the study has reached."""
         s = self.search
         if s.time and self.clock() - self.began > s.time:
             return f"{s.time:g} seconds are over"
-        if s.epochs and sum(t.epochs for t in self.trials.values() if t.searching) >= s.epochs:
+        searched, since = [t for t in self.trials.values() if t.searching], self.book.table.since
+        if s.epochs and sum(t.epochs for t in searched if t.number >= since) >= s.epochs:
             return f"{s.epochs} epochs are spent"
-        ended = [t for t in self.trials.values() if t.searching and t.state in ENDED]
-        values = [v for t in sorted(ended, key=lambda t: t.ended) if t.state == "complete" and (v := self.value(t)) is not None]
-        if s.target is not None and any(self.sign * v >= self.sign * s.target for v in values):
+        done = sorted((t for t in searched if t.state == "complete"), key=lambda t: t.ended)
+        values = [(self.sign * v, t.number >= since) for t in done if (v := self.value(t)) is not None]
+        if s.target is not None and any(new and v >= self.sign * s.target for v, new in values):
             return f"the target {s.target:g} is reached"
-        if s.plateau and values:
-            best, since = values[0], 0
-            for v in values[1:]:
-                better = self.sign * (v - best) > s.plateau.margin
-                best, since = (v, 0) if better else (best, since + 1)
-            if since >= s.plateau.trials:
-                return f"{since} finished trials in a row brought nothing"
+        if s.plateau:
+            best, vain = -math.inf, 0
+            for v, new in values:
+                best, vain = (v, 0) if v - best > s.plateau.margin else (best, vain + new)
+            if vain >= s.plateau.trials:
+                return f"{vain} finished trials in a row brought nothing"
         return ""
 
     def _excluded(self, point: Point) -> str:

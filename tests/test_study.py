@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autokd import asha, ledger, space, verdict
+from autokd import asha, ledger, search, space, verdict
 from autokd.document import UserError
 from autokd.ledger import Ledger, Trial
 from autokd.recipe import parse
@@ -475,6 +475,28 @@ def test_an_extended_study_goes_on_from_what_it_knows(tmp_path: Path, space_file
     assert all(again.trials[n].student == student for n, student in before.items())
     assert not {e["trial"] for e in book.events[begun:] if e["event"] == "started"} & {n for n, s in before.items() if s}
     assert len(book.table.tests) == 2  # a second reading of test, and it shows
+
+
+@pytest.mark.parametrize("setting", ["search/epochs=60", "search/target=0.87", "search/plateau={trials: 3}"])
+def test_a_limit_that_was_reached_does_not_keep_an_extension_from_its_trials(
+    tmp_path: Path, space_file: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    s = loaded(space_file, setting, "search/trials=200")
+    study = new(tmp_path / "studies", s)
+    drive(study)
+    study.book.append("closed", results=[])
+    study.book.close()
+    before = sum(t.searching for t in study.trials.values())
+
+    def go(book: Ledger, *_: object, **__: object) -> None:
+        again = Study(s, book, trials=book.table.created["trials"])
+        drive(again, f=lambda recipe, epoch: 0.5)
+        assert sum(t.searching for t in again.trials.values()) == before + 3, again.book.table.stopping
+
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    monkeypatch.setattr(search, "checked", lambda *_, **__: None)
+    monkeypatch.setattr(search, "_go", go)
+    search.extend("a", 3)
 
 
 def test_rungs_that_predict_nothing_are_said_to_be_unknown(tmp_path: Path, space_file: Path) -> None:
