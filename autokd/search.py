@@ -107,7 +107,7 @@ def root() -> Path:
 
 def next_name(stem: str) -> str:
     """``dtd-1``, ``dtd-2``, …: the first that is free."""
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in stem)[:90] or "search"
+    stem = "".join(c if ledger.NAME.fullmatch(c) else "-" for c in stem)[:90] or "search"
     n = 1
     while (ledger.studies(root()) / f"{stem}-{n}").exists():
         n += 1

@@ -341,6 +341,13 @@ def test_study_names(tmp_path: Path) -> None:
     assert SPACE and ledger.names(tmp_path) == []
 
 
+def test_a_space_s_file_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    assert search.next_name("größe 1") == "gr--e-1-1"
+    for stem in ("größe", "a b", ".", "", "x" * 200):
+        ledger.folder(tmp_path, search.next_name(stem))
+
+
 @pytest.mark.parametrize("name", ["tpe", "random", "qmc", "cmaes", "gp", "nsga2"])
 def test_every_sampler_searches_and_resumes_exactly(tmp_path: Path, recipe_file: Path, name: str) -> None:
     path = recipe_file.parent / "flat.yaml"
