@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autokd import asha, ledger, search, space, verdict
+from autokd import asha, ledger, search, space, summary, verdict
 from autokd.document import UserError
 from autokd.ledger import Ledger, Trial
 from autokd.recipe import parse
@@ -312,6 +312,15 @@ def test_the_paired_interval() -> None:
     assert d.verdict == "better"
     assert verdict.paired("c", [1, 2], [2, 1]).verdict == "not distinguishable"
     assert verdict.paired("c", [0.1, 0.11, 0.1], [0.3, 0.32, 0.31], sign=-1).verdict == "better"
+
+
+def test_one_seed_has_no_interval_and_its_json_is_json(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=4", "search/finalists/seeds=1"))
+    drive(study)
+    outcome = search.close(study)
+    assert outcome.winner is not None and outcome.winner.differences[0].n == 1
+    assert json.loads(json.dumps(summary.as_json(outcome), allow_nan=False))["winner"]["differences"][0]["low"] is None
+    assert "one seed, no interval" in summary.as_text(outcome)
 
 
 def test_two_drivers_cannot_have_one_study(tmp_path: Path, space_file: Path) -> None:
