@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autokd import asha, ledger, search, space, summary, verdict
+from autokd import asha, ledger, plan, search, space, summary, verdict
 from autokd.document import UserError
 from autokd.ledger import Ledger, Trial
 from autokd.recipe import parse
@@ -282,6 +282,11 @@ def test_controls_that_two_finalists_share_run_once(tmp_path: Path, space_file: 
     drive(study)
     finals = [json.dumps(t.recipe, sort_keys=True) for t in study.trials.values() if not t.searching]
     assert len(finals) == len(set(finals))
+
+
+def test_a_plan_of_fewer_trials_than_baselines(space_file: Path) -> None:
+    made = plan.plan(space.load(space_file, sets=("search/asha/exempt=8", "search/finalists/per=student/resolution")), trials=2)
+    assert made.baselines == ["base 4", "base 6"] and made.search_epochs == 2 * 4
 
 
 def test_rungs_and_ranks() -> None:
