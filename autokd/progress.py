@@ -28,7 +28,7 @@ class View:
     def __init__(self, *, quiet: bool = False):
         self.console = Console(stderr=True, highlight=False)
         self.quiet, self.live, self.study = quiet, None, None  # type: bool, Live | None, Study | None
-        self.began = time.monotonic()
+        self.began, self.before = time.monotonic(), 0  # before: epochs that earlier drivers had done
         self.counts: Counter[str] = Counter()
         self.warned: set[str] = set()
 
@@ -37,6 +37,7 @@ class View:
 
     def follow(self, study: Study) -> None:
         self.study = study
+        self.before = sum(t.epochs for t in study.trials.values())
         for facts in [t.facts for t in study.trials.values()] + [e.get("facts", {}) for e in study.book.table.teachers.values()]:
             self._count(facts)
         if self.quiet:
@@ -130,7 +131,7 @@ class View:
     def _left(self) -> str:
         assert self.study is not None
         spent = sum(t.epochs for t in self.study.trials.values())
-        if spent < 10:
+        if spent < self.before + 10:
             return "?"
-        seconds = (time.monotonic() - self.began) * max(self._planned() - spent, 0) / spent
+        seconds = (time.monotonic() - self.began) * max(self._planned() - spent, 0) / (spent - self.before)
         return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"

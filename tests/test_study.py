@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autokd import asha, ledger, plan, search, space, summary, verdict
+from autokd import asha, ledger, plan, progress, search, space, summary, verdict
 from autokd.document import UserError
 from autokd.ledger import Ledger, Trial
 from autokd.recipe import parse
@@ -478,6 +478,20 @@ def test_the_time_limit_counts_all_drivers_and_not_the_nights_between_them(tmp_p
     now[0] += 2
     study.next_job()
     assert study.book.table.stopping == "40 seconds are over" and len(study.trials) == 1
+
+
+def test_the_time_left_is_told_from_what_this_driver_did(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file)
+    study = new(tmp_path, s)
+    drive(study, most=100)
+    study.book.close()
+    again, view = Study(s, Ledger(tmp_path / "a").open()), progress.View(quiet=True)
+    view.follow(again)
+    view.began -= 60.0
+    assert view._left() == "?"
+    drive(again, most=20)
+    left = view._planned() - sum(t.epochs for t in again.trials.values())
+    assert left > 20 and view._left() == f"{60 * left // 20 // 60} min"
 
 
 def test_an_extended_study_goes_on_from_what_it_knows(tmp_path: Path, space_file: Path) -> None:
