@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -488,10 +489,35 @@ def test_the_time_left_is_told_from_what_this_driver_did(tmp_path: Path, space_f
     again, view = Study(s, Ledger(tmp_path / "a").open()), progress.View(quiet=True)
     view.follow(again)
     view.began -= 60.0
-    assert view._left() == "?"
+    assert view._left(list(again.trials.values())) == "?"
     drive(again, most=20)
-    left = view._planned() - sum(t.epochs for t in again.trials.values())
-    assert left > 20 and view._left() == f"{60 * left // 20 // 60} min"
+    trials = list(again.trials.values())
+    left = view._planned(trials) - sum(t.epochs for t in trials)
+    assert left > 20 and view._left(trials) == f"{60 * left // 20 // 60} min"
+
+
+def test_the_live_view_may_be_drawn_at_any_moment(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=300", "search/sampler=random", "search/finalists/seeds=0"), jobs=8, teach=True)
+    view, over, wrong = progress.View(quiet=True), threading.Event(), []
+    view.follow(study)
+
+    def draw() -> None:
+        while not over.is_set() and not wrong:
+            try:
+                view.render()
+            except Exception as e:
+                wrong.append(repr(e))
+
+    thread, interval = threading.Thread(target=draw), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        drive(study)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert not wrong
 
 
 def test_an_extended_study_goes_on_from_what_it_knows(tmp_path: Path, space_file: Path) -> None:
