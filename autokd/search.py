@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -38,12 +39,15 @@ class Room:
     def jobs(self, wanted: float | None) -> int:
         """Trials side by side: where there are GPUs one on each, or as many as share them; else one a CPU core."""
         if self.gpus and wanted != 0:
-            return max(1, int(self.gpus / (wanted or 1.0) + 1e-6))
+            share = wanted or 1.0
+            return max(1, int(self.gpus) * int(1 / share + 1e-6) if share <= 1 else int(self.gpus / share))
         return max(1, int(self.cpus))
 
     def share(self, wanted: float | None, jobs: int) -> float:
-        """GPUs of one trial."""
-        return min(1.0, self.gpus / jobs) if wanted is None else wanted
+        """GPUs of one trial; as none is spread over two, each takes its equal part of the jobs, rounded up."""
+        if wanted is None:
+            return 1 / math.ceil(jobs / self.gpus) if self.gpus else 0.0
+        return wanted
 
 
 def room(space: Space, address: str | None = None) -> Room:

@@ -112,6 +112,16 @@ def test_optuna_is_told_the_truth(tmp_path: Path, space_file: Path) -> None:
     assert optuna.trial.TrialState.PRUNED in {t.state for t in told}
 
 
+def test_all_jobs_find_room_on_the_gpus() -> None:
+    for gpus in (1, 2, 3, 8):
+        room = search.Room(8, gpus, gpus)
+        for jobs in range(1, 20):
+            assert gpus * int(1 / room.share(None, jobs) + 1e-6) >= jobs
+        for share in (0.1, 0.25, 0.3, 0.4, 0.6, 1.0):
+            assert room.jobs(share) == gpus * int(1 / share + 1e-6)
+    assert search.Room(8, 0, 0).share(None, 4) == 0 and search.Room(8, 4, 4).jobs(2) == 2 and search.Room(8, 4, 4).jobs(None) == 4
+
+
 @pytest.mark.parametrize("form", ["promotion", "stopping", "none"])
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_killed_at_any_event_and_resumed_the_table_is_the_same(tmp_path: Path, space_file: Path, form: str, jobs: int) -> None:
