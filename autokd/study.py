@@ -178,7 +178,8 @@ class Study:
                 refused += 1
             elif job := self._begin(trial):
                 return job
-        raise UserError("forbid: the sampler proposed 1,000 forbidden combinations in a row; is anything left of the space?")
+        reason = self.book.events[-1]["reason"]
+        raise UserError(f"the space excludes what the sampler proposed 1,000 times in a row; is anything left of it? The last one by {reason}")
 
     def _stopped(self) -> str:
         """Why nothing more is begun, if so. The reason becomes an event, so that a resumed study stops as this one did."""

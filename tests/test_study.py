@@ -450,6 +450,13 @@ def test_a_cost_that_is_known_beforehand_is_never_trained(tmp_path: Path, space_
         loaded(space_file, "search/constraints=['student/flops < 40']")
 
 
+def test_a_space_of_which_nothing_is_left_says_by_what(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file, "search/constraints=['student/flops <= 4']")
+    study = new(tmp_path, s, costs=lambda data: {"student/flops": (data["student"]["resolution"] or 8) ** 2})
+    with pytest.raises(UserError, match="is anything left of it.* constraint: student/flops is"):
+        drive(study)
+
+
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [("search/epochs=60", "60 epochs are spent"), ("search/target=0.87", "target 0.87 is reached"), ("search/plateau={trials: 3}", "brought nothing")],
