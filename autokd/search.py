@@ -120,15 +120,17 @@ def next_name(stem: str) -> str:
 
 def start(space: Space, *, name: str, seed: int = 0, jobs: int | None = None, trials: int | None = None, **how: Any) -> Outcome:
     """A new study. Raises :class:`UserError` where one of that name exists."""
-    folder = ledger.folder(root(), name)
+    folder, exists = ledger.folder(root(), name), UserError(f"study {name!r} exists already: go on with it by --resume {name}, or choose another --name")
     if (folder / "events.jsonl").exists():
-        raise UserError(f"study {name!r} exists already: go on with it by --resume {name}, or choose another --name")
+        raise exists
     found = checked(space, **how)
     try:
         book = Ledger(folder).open()
     except OSError as e:
         raise UserError(f"{folder}: the study cannot be written: {e.strerror}") from None
     with contextlib.closing(book):
+        if book.events:  # begun by another search while this one packed its data
+            raise exists
         book.append(
             "created", durable=True, name=name, seed=seed, jobs=jobs or found.jobs(space.search.resources.gpu), trials=trials or space.search.trials,
             frozen=space.frozen, version=__version__, versions=export.versions(), commit=export.commit(),

@@ -347,6 +347,21 @@ def test_two_drivers_cannot_have_one_study(tmp_path: Path, space_file: Path) -> 
     study.book.close()
 
 
+def test_a_study_that_another_search_began_meanwhile_is_left_alone(tmp_path: Path, space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = loaded(space_file, "search/trials=4")
+
+    def meanwhile(*_: object, **__: object) -> None:
+        study = new(tmp_path / "studies", s)
+        drive(study)
+        study.book.close()
+
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    monkeypatch.setattr(search, "checked", meanwhile)
+    with pytest.raises(UserError, match="exists already"):
+        search.start(s, name="a")
+    assert [e["event"] for e in ledger.read(tmp_path / "studies/a")[0]].count("created") == 1
+
+
 def test_a_ledger_damaged_in_the_middle_is_not_silently_cut(tmp_path: Path, space_file: Path) -> None:
     study = new(tmp_path, loaded(space_file))
     drive(study, most=40)
