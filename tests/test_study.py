@@ -339,6 +339,20 @@ def test_one_seed_has_no_interval_and_its_json_is_json(tmp_path: Path, space_fil
     assert "one seed, no interval" in summary.as_text(outcome)
 
 
+def test_why_there_is_no_recipe(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=6", "search/finalists/seeds=0"))
+    drive(study, outcome=lambda job: "diverged" if job.trial == 3 else "finished")
+    assert summary.as_text(search.close(study)).endswith("No recipe: no finals were asked for")
+    nothing = new(tmp_path, loaded(space_file, "search/trials=6"), "b")
+    drive(nothing, outcome=lambda job: "diverged")
+    assert summary.as_text(search.close(nothing)).endswith("No recipe: 6 × as asked")
+    costly = new(tmp_path, loaded(space_file, "search/constraints=['student/latency_ms <= 1']", "search/asha/form=none", "search/trials=3"), "c")
+    finish = costly.finish
+    costly.finish = lambda *args, **how: finish(*args, **how | {"facts": {"student/latency_ms": 2.0}})  # type: ignore[method-assign]
+    drive(costly)
+    assert summary.as_text(search.close(costly)).endswith("No recipe: no trial keeps the constraints")
+
+
 def test_two_drivers_cannot_have_one_study(tmp_path: Path, space_file: Path) -> None:
     study = new(tmp_path, loaded(space_file))
     program = f"from autokd.ledger import Ledger; from pathlib import Path; Ledger(Path({str(tmp_path / 'a')!r})).open()"
