@@ -25,6 +25,7 @@ Events (``t``: seconds since 1970):
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -227,7 +228,8 @@ class Ledger:
 
     def close(self) -> None:
         if self._out:
-            self._out.close()
+            with contextlib.suppress(OSError):  # what could not be written was told when it was appended
+                self._out.close()
             self._out = None
         self._lock.release()
 

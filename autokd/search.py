@@ -200,6 +200,9 @@ def _go(
         device = "cuda" if share else "cpu"
         raytune.run(study, options={"cache": str(cache or default_cache()), "device": device}, address=address, gpus=share)
         outcome = close(study)
+    except OSError as e:  # a full disk, most of all
+        what = f"{e.filename or book.path}: {e.strerror or e}"
+        raise UserError(f"{what}; what was written is kept: mend it and go on with --resume {book.path.name}") from None
     finally:
         view.stop()
         if trouble := mlflow.close():
