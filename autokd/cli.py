@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,7 +118,9 @@ def search(
             assert loaded is not None
             outcome = searches.start(loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view, **how)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: autokd search --resume {chosen}{f' --data-dir {data_dir}' if data_dir else ''}", file=sys.stderr)
+        same = {"--resume": chosen, "--data-dir": data_dir, "--ray-address": ray_address, "--tracking-uri": tracking_uri}
+        words = [str(word) for option, value in same.items() if value for word in (option, value)]
+        print(f"\ninterrupted; go on with: {shlex.join(['autokd', 'search', *words])}", file=sys.stderr)
         raise typer.Exit(130) from None
     from autokd import summary
 
