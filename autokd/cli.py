@@ -98,6 +98,9 @@ def search(
         raise UserError("give --space FILE to begin a search, --resume NAME to go on with one, or --extend NAME --trials N to add to one")
     if extend and not trials:
         raise UserError("--extend NAME needs --trials N: how many more")
+    fixed = {"--jobs": jobs, "--seed": seed, "--trials": None if extend else trials} | ({} if space else {"--base": base, "--set": sets, "--time": time})
+    if (resume or extend) and (told := [option for option, value in fixed.items() if value]):
+        raise UserError(f"{', '.join(told)}: a study goes on as it was begun; when it is finished, --extend NAME --trials N adds trials")
     changes = tuple(sets or ())
     if time:
         changes += (f"search/time={_seconds(time)}",)

@@ -167,6 +167,8 @@ def test_the_resume_command_has_what_the_study_does_not_keep(tmp_path: Path, mon
         (["search", "--space", "nosuch.yaml"], "cannot be read"),
         (["search", "--space", "space.yaml", "--time", "soon"], "expected a number and a unit"),
         (["search", "--space", "space.yaml", "--name", "a/b"], "no study name"),
+        (["search", "--resume", "a", "--trials", "50", "--time", "1h"], "--trials, --time: a study goes on as it was begun"),
+        (["search", "--extend", "a", "--trials", "5", "--jobs", "4"], "--jobs: a study goes on as it was begun"),
         (["train", "space.yaml"], "is a search space, not a recipe"),
         (["train", "base.yaml", "--set", "train/epoch=3"], "did you mean 'epochs'"),
         (["train", "base.yaml", "--out", "base.yaml/x"], "cannot be written"),
