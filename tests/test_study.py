@@ -584,6 +584,19 @@ def test_an_extended_study_goes_on_from_what_it_knows(tmp_path: Path, space_file
     assert len(book.table.tests) == 2  # a second reading of test, and it shows
 
 
+def test_an_extension_may_find_another_winner(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file, "search/trials=4")
+    study = new(tmp_path, s)
+    drive(study)
+    before = search.close(study)
+    study.book.append("extended", trials=20)
+    again = Study(s, study.book, trials=20)
+    drive(again)
+    after = search.close(again)
+    assert before.winner and after.winner and after.winner.best_trial not in before.winner.runs["finalist"].values()
+    assert after.recipe and "read: 2" in after.recipe.read_text()
+
+
 @pytest.mark.parametrize("setting", ["search/epochs=60", "search/target=0.87", "search/plateau={trials: 3}"])
 def test_a_limit_that_was_reached_does_not_keep_an_extension_from_its_trials(
     tmp_path: Path, space_file: Path, monkeypatch: pytest.MonkeyPatch, setting: str
