@@ -222,7 +222,7 @@ class Study:
         name, point, asked = self._ask()
         if reason := self._excluded(point):
             self.book.append("refused", params=point.params, reason=reason)
-            self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
+            self._refuse(asked)
             return None
         role = "baseline" if name else "trial"
         every = self.search.asha.exempt
@@ -233,6 +233,10 @@ class Study:
         )  # fmt: skip
         self.asked[number] = asked
         return self.trials[number]
+
+    def _refuse(self, asked: optuna.Trial) -> None:
+        """Pruned before its first epoch, which TPE ranks last. Of a failed trial it learns nothing, and what it has not seen it likes best."""
+        self.optuna.tell(asked, state=optuna.trial.TrialState.PRUNED)
 
     def _ask(self) -> tuple[str, Point, optuna.Trial]:
         name, fixed, index = "", {}, len(self.optuna.get_trials(deepcopy=False)) - self.extra
@@ -451,8 +455,7 @@ class Study:
                     raise UserError(f"trial {e['trial']}: the sampler now suggests {point.params}, the ledger says {e['params']}: another version of Optuna?")
                 self.asked[e["trial"]] = asked
             elif kind == "refused":
-                _, _, asked = self._ask()
-                self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
+                self._refuse(self._ask()[2])
             self.book.table.apply(e)
             told = {"paused", "finished"} | ledger.BROKEN | ({"pruned"} if self.search.asha.form == "stopping" else set())
             if kind in told:

@@ -473,7 +473,7 @@ def test_a_cost_that_is_known_beforehand_is_never_trained(tmp_path: Path, space_
     s = loaded(space_file, "search/constraints=['student/flops <= 40']")
     study = new(tmp_path, s, costs=lambda data: {"student/flops": (data["student"]["resolution"] or 8) ** 2})
     drive(study)
-    assert study.book.table.refused > 0
+    assert 0 < study.book.table.refused < 30  # the sampler learns from it
     assert {t.recipe["student"]["resolution"] for t in study.trials.values()} <= {4, 6}
     with pytest.raises(UserError, match="must read like"):
         loaded(space_file, "search/constraints=['student/flops < 40']")
