@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,6 +98,9 @@ def search(
         raise UserError("give --space FILE to begin a search, --resume NAME to go on with one, or --extend NAME --trials N to add to one")
     if extend and not trials:
         raise UserError("--extend NAME needs --trials N: how many more")
+    fixed = {"--jobs": jobs, "--seed": seed, "--trials": None if extend else trials} | ({} if space else {"--base": base, "--set": sets, "--time": time})
+    if (resume or extend) and (told := [option for option, value in fixed.items() if value]):
+        raise UserError(f"{', '.join(told)}: a study goes on as it was begun; when it is finished, --extend NAME --trials N adds trials")
     changes = tuple(sets or ())
     if time:
         changes += (f"search/time={_seconds(time)}",)
@@ -117,7 +121,9 @@ def search(
             assert loaded is not None
             outcome = searches.start(loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view, **how)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: autokd search --resume {chosen}{f' --data-dir {data_dir}' if data_dir else ''}", file=sys.stderr)
+        same = {"--resume": chosen, "--data-dir": data_dir, "--ray-address": ray_address, "--tracking-uri": tracking_uri}
+        words = [str(word) for option, value in same.items() if value for word in (option, value)]
+        print(f"\ninterrupted; go on with: {shlex.join(['autokd', 'search', *words])}", file=sys.stderr)
         raise typer.Exit(130) from None
     from autokd import summary
 

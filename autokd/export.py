@@ -185,8 +185,9 @@ def _results(table: Table, result: Result, metric: str) -> dict[str, Any]:
         "against": [_difference(d) for d in result.differences],
     }
     if result.test_mean is not None:
-        on_test = table.tests[0]["results"]
-        out["test"] = {name: round(v, 6) for name, v in on_test[str(trial.number)].items()} | {"read": len(table.tests)}
+        number = str(trial.number)
+        on_test = next(e["results"][number] for e in reversed(table.tests) if number in e["results"])  # an extended study has several readings
+        out["test"] = {name: round(v, 6) for name, v in on_test.items()} | {"read": len(table.tests)}
         out["test_against"] = [_difference(d) for d in result.test_differences]
     facts = {name: trial.facts.get(f"student/{name}") for name in ("params", "flops", "latency_ms")}
     return out | {name: value for name, value in facts.items() if value is not None}

@@ -25,6 +25,7 @@ Events (``t``: seconds since 1970):
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -79,7 +80,7 @@ class Trial:
     params: dict[str, Any] = field(default_factory=dict)
     varied: dict[str, Any] = field(default_factory=dict)
     branch: str = ""
-    group: Any = None  # the value of `finalists/per`
+    group: Any = None  # the value of `finalists/per`, as Optuna stores it; None in a branch that has no such choice
     exempt: bool = False
     parent: int | None = None  # of a finalist or control: the trial that it confirms
     state: str = "waiting"  # waiting, running, paused, or one of ENDED
@@ -126,6 +127,7 @@ class Table:
     test_due: bool = False  # finals are laid out and their winner has not been read on test
     grace: int = 0  # epochs before which no trial is judged any more
     stopping: str = ""  # why nothing more is begun before the finals
+    since: int = 0  # limits look at the trials from this number on: the first behind the latest extension
     closed: Event | None = None
 
     def apply(self, e: Event) -> None:
@@ -150,7 +152,7 @@ class Table:
                     run["trial"], run["role"], run["recipe"], group=run["group"], parent=run["parent"], suggested=e["t"]
                 )  # fmt: skip
         elif kind == "extended":
-            self.finalists, self.closed, self.stopping = None, None, ""
+            self.finalists, self.closed, self.stopping, self.since = None, None, "", len(self.trials)
             self.created = self.created | {"trials": e["trials"]}
         elif kind == "test":
             self.tests.append(e)
@@ -226,7 +228,8 @@ class Ledger:
 
     def close(self) -> None:
         if self._out:
-            self._out.close()
+            with contextlib.suppress(OSError):  # what could not be written was told when it was appended
+                self._out.close()
             self._out = None
         self._lock.release()
 

@@ -41,7 +41,8 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     wanted = trials or search.trials
     length = base.train.epochs
     rungs = asha.rungs(search.asha, length)
-    starts = len(space.starting_points())
+    baselines = [name for name, _ in space.starting_points()][:wanted]
+    starts = len(baselines)
     stretches = [b - a for a, b in zip(rungs, [*rungs, length][1:], strict=True)]
     expected = rungs[0] + sum(s / search.asha.reduction ** (i + 1) for i, s in enumerate(stretches)) if rungs else length
     exempt = starts + ((wanted - starts) / search.asha.exempt if search.asha.exempt and rungs else 0)
@@ -49,7 +50,7 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     groups = len(space.per.options) if space.per else 1
     finals = (search.finalists.top + CONTROLS) * groups * search.finalists.seeds * length
     asked = teachers(space)
-    out = Plan(wanted, [name for name, _ in space.starting_points()], branches(space), rungs, search_epochs, finals, {}, 0)
+    out = Plan(wanted, baselines, branches(space), rungs, search_epochs, finals, {}, 0)
     for (_, weights), m in asked.items():
         if weights == "train":
             out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1

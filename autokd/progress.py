@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from autokd import asha, verdict
-from autokd.ledger import BROKEN, Event
+from autokd.ledger import BROKEN, Event, Trial
 from autokd.summary import varied
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class View:
     def __init__(self, *, quiet: bool = False):
         self.console = Console(stderr=True, highlight=False)
         self.quiet, self.live, self.study = quiet, None, None  # type: bool, Live | None, Study | None
-        self.began = time.monotonic()
+        self.began, self.before = time.monotonic(), 0  # before: epochs that earlier drivers had done
         self.counts: Counter[str] = Counter()
         self.warned: set[str] = set()
 
@@ -37,6 +37,7 @@ class View:
 
     def follow(self, study: Study) -> None:
         self.study = study
+        self.before = sum(t.epochs for t in study.trials.values())
         for facts in [t.facts for t in study.trials.values()] + [e.get("facts", {}) for e in study.book.table.teachers.values()]:
             self._count(facts)
         if self.quiet:
@@ -85,6 +86,7 @@ class View:
         return f"{minutes:02d}:{seconds:02d}"
 
     def render(self) -> Grid:
+        """The table. It is drawn from a thread of its own: what the study may change meanwhile is copied before it is gone through."""
         assert self.study is not None
         study, trials = self.study, list(self.study.trials.values())
         searching = [t for t in trials if t.searching]
@@ -97,7 +99,7 @@ class View:
             phase = "starting workers"
         else:
             phase = "searching" if study.book.table.finalists is None else "confirming the finalists"
-        grid.add_row("phase", f"{phase}, {self._clock()} elapsed, about {self._left()} to go")
+        grid.add_row("phase", f"{phase}, {self._clock()} elapsed, about {self._left(trials)} to go")
         if best:
             grid.add_row("best so far", f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at epoch {best[0].epochs}")
             grid.add_row("", varied(best[0]))
@@ -107,30 +109,28 @@ class View:
                 text.append(f"{states[state]} {state}  ", style=COLOURS[state])
         grid.add_row("trials", text)
         if study.lessons:
-            grid.add_row("teachers", "training or loading " + ", ".join(model for _, model in study.lessons.values()))
+            grid.add_row("teachers", "training or loading " + ", ".join(model for _, model in list(study.lessons.values())))
         spent = sum(t.epochs for t in trials)
-        grid.add_row("epochs", f"{spent} of about {self._planned()}")
+        grid.add_row("epochs", f"{spent} of about {self._planned(trials)}")
         asked = self.counts["tables made"] + self.counts["tables read"]
         if asked:
             grid.add_row("teacher tables", f"{self.counts['tables read'] / asked:.0%} from the cache, networks trained: {self.counts['networks trained']}")
         return grid
 
-    def _planned(self) -> int:
+    def _planned(self, trials: list[Trial]) -> int:
         """Epochs of the whole study, from what its trials took so far."""
         assert self.study is not None
         study = self.study
         length = study.space.base.train.epochs
-        searching = [t for t in study.trials.values() if t.searching]
         rungs = asha.rungs(study.search.asha, length)
         expected = length if not rungs else rungs[0] + (length - rungs[0]) / study.search.asha.reduction
-        search = sum(t.epochs for t in searching) if study.book.table.finalists is not None else round(expected * study.trials_wanted)
+        search = sum(t.epochs for t in trials if t.searching) if study.book.table.finalists is not None else round(expected * study.trials_wanted)
         per = study.per.options if study.per else [None]
         return search + round((study.search.finalists.top + 2) * len(per) * study.search.finalists.seeds * length)
 
-    def _left(self) -> str:
-        assert self.study is not None
-        spent = sum(t.epochs for t in self.study.trials.values())
-        if spent < 10:
+    def _left(self, trials: list[Trial]) -> str:
+        spent = sum(t.epochs for t in trials)
+        if spent < self.before + 10:
             return "?"
-        seconds = (time.monotonic() - self.began) * max(self._planned() - spent, 0) / spent
+        seconds = (time.monotonic() - self.began) * max(self._planned(trials) - spent, 0) / (spent - self.before)
         return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"

@@ -144,21 +144,21 @@ class Bridge:
         return dict, ()  # Ray pickles its searcher for a restore of its own, which never happens here
 
     def next(self, ray_id: str) -> Any:
-        job: Any = DONE
         if self.error is None:
             with self.undisturbed():
                 job = self.study.next_job()
-        if not isinstance(job, Job):
-            return job
-        self.jobs[ray_id] = job
-        if job.trial >= 0:
-            write_recipe(self.folder, self.study.trials[job.trial])
-        return worker.config(self.folder, job, self.options)
+                if not isinstance(job, Job):
+                    return job
+                self.jobs[ray_id] = job
+                if job.trial >= 0:
+                    write_recipe(self.folder, self.study.trials[job.trial])
+                return worker.config(self.folder, job, self.options)
+        return DONE
 
     def reported(self, text: str) -> bool:
-        """Tell the study, once. Returns whether the trial goes on."""
-        if text in self.seen:
-            return True
+        """Tell the study, once. Returns whether the trial goes on: none does once there is an error, or it would be told hours later."""
+        if text in self.seen or self.error is not None:
+            return self.error is None
         self.seen = {text} | (self.seen if len(self.seen) < 64 else set())
         r = json.loads(text)
         with self.undisturbed():

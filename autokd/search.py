@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -38,12 +39,15 @@ class Room:
     def jobs(self, wanted: float | None) -> int:
         """Trials side by side: where there are GPUs one on each, or as many as share them; else one a CPU core."""
         if self.gpus and wanted != 0:
-            return max(1, int(self.gpus / (wanted or 1.0) + 1e-6))
+            share = wanted or 1.0
+            return max(1, int(self.gpus) * int(1 / share + 1e-6) if share <= 1 else int(self.gpus / share))
         return max(1, int(self.cpus))
 
     def share(self, wanted: float | None, jobs: int) -> float:
-        """GPUs of one trial."""
-        return min(1.0, self.gpus / jobs) if wanted is None else wanted
+        """GPUs of one trial; as none is spread over two, each takes its equal part of the jobs, rounded up."""
+        if wanted is None:
+            return 1 / math.ceil(jobs / self.gpus) if self.gpus else 0.0
+        return wanted
 
 
 def room(space: Space, address: str | None = None) -> Room:
@@ -107,7 +111,7 @@ def root() -> Path:
 
 def next_name(stem: str) -> str:
     """``dtd-1``, ``dtd-2``, …: the first that is free."""
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in stem)[:90] or "search"
+    stem = "".join(c if ledger.NAME.fullmatch(c) else "-" for c in stem)[:90] or "search"
     n = 1
     while (ledger.studies(root()) / f"{stem}-{n}").exists():
         n += 1
@@ -116,15 +120,17 @@ def next_name(stem: str) -> str:
 
 def start(space: Space, *, name: str, seed: int = 0, jobs: int | None = None, trials: int | None = None, **how: Any) -> Outcome:
     """A new study. Raises :class:`UserError` where one of that name exists."""
-    folder = ledger.folder(root(), name)
+    folder, exists = ledger.folder(root(), name), UserError(f"study {name!r} exists already: go on with it by --resume {name}, or choose another --name")
     if (folder / "events.jsonl").exists():
-        raise UserError(f"study {name!r} exists already: go on with it by --resume {name}, or choose another --name")
+        raise exists
     found = checked(space, **how)
     try:
         book = Ledger(folder).open()
     except OSError as e:
         raise UserError(f"{folder}: the study cannot be written: {e.strerror}") from None
     with contextlib.closing(book):
+        if book.events:  # begun by another search while this one packed its data
+            raise exists
         book.append(
             "created", durable=True, name=name, seed=seed, jobs=jobs or found.jobs(space.search.resources.gpu), trials=trials or space.search.trials,
             frozen=space.frozen, version=__version__, versions=export.versions(), commit=export.commit(),
@@ -163,7 +169,7 @@ def extend(name: str, trials: int, **how: Any) -> Outcome:
             raise UserError(f"study {name!r} is not finished: go on with it by --resume {name} first")
         space = spaces.thaw(book.table.created["frozen"])
         found = checked(space, **how)
-        book.append("extended", durable=True, trials=book.table.created["trials"] + trials)
+        book.append("extended", durable=True, trials=sum(t.searching for t in book.table.trials.values()) + trials)
         return _go(book, space, found, **how)
 
 
@@ -194,6 +200,9 @@ def _go(
         device = "cuda" if share else "cpu"
         raytune.run(study, options={"cache": str(cache or default_cache()), "device": device}, address=address, gpus=share)
         outcome = close(study)
+    except OSError as e:  # a full disk, most of all
+        what = f"{e.filename or book.path}: {e.strerror or e}"
+        raise UserError(f"{what}; what was written is kept: mend it and go on with --resume {book.path.name}") from None
     finally:
         view.stop()
         if trouble := mlflow.close():

@@ -6,6 +6,7 @@ of a freshly seeded sampler again and must come out the same, and the study goes
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import Counter
@@ -17,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autokd import asha, ledger, rng, verdict
-from autokd.document import UserError, get
+from autokd.document import UserError
 from autokd.ledger import ENDED, Ledger, Trial
 from autokd.recipe import parse
 from autokd.settings import Objective
@@ -177,7 +178,8 @@ class Study:
                 refused += 1
             elif job := self._begin(trial):
                 return job
-        raise UserError("forbid: the sampler proposed 1,000 forbidden combinations in a row; is anything left of the space?")
+        reason = self.book.events[-1]["reason"]
+        raise UserError(f"the space excludes what the sampler proposed 1,000 times in a row; is anything left of it? The last one by {reason}")
 
     def _stopped(self) -> str:
         """Why nothing more is begun, if so. The reason becomes an event, so that a resumed study stops as this one did."""
@@ -187,22 +189,23 @@ class Study:
         return table.stopping
 
     def _exhausted(self) -> str:
+        """The limit that is reached, if any. After an extension each counts anew: who asks for more trials knows what the study has reached."""
         s = self.search
         if s.time and self.clock() - self.began > s.time:
             return f"{s.time:g} seconds are over"
-        if s.epochs and sum(t.epochs for t in self.trials.values() if t.searching) >= s.epochs:
+        searched, since = [t for t in self.trials.values() if t.searching], self.book.table.since
+        if s.epochs and sum(t.epochs for t in searched if t.number >= since) >= s.epochs:
             return f"{s.epochs} epochs are spent"
-        ended = [t for t in self.trials.values() if t.searching and t.state in ENDED]
-        values = [v for t in sorted(ended, key=lambda t: t.ended) if t.state == "complete" and (v := self.value(t)) is not None]
-        if s.target is not None and any(self.sign * v >= self.sign * s.target for v in values):
+        done = sorted((t for t in searched if t.state == "complete"), key=lambda t: t.ended)
+        values = [(self.sign * v, t.number >= since) for t in done if (v := self.value(t)) is not None]
+        if s.target is not None and any(new and v >= self.sign * s.target for v, new in values):
             return f"the target {s.target:g} is reached"
-        if s.plateau and values:
-            best, since = values[0], 0
-            for v in values[1:]:
-                better = self.sign * (v - best) > s.plateau.margin
-                best, since = (v, 0) if better else (best, since + 1)
-            if since >= s.plateau.trials:
-                return f"{since} finished trials in a row brought nothing"
+        if s.plateau:
+            best, vain = -math.inf, 0
+            for v, new in values:
+                best, vain = (v, 0) if v - best > s.plateau.margin else (best, vain + new)
+            if vain >= s.plateau.trials:
+                return f"{vain} finished trials in a row brought nothing"
         return ""
 
     def _excluded(self, point: Point) -> str:
@@ -219,17 +222,21 @@ class Study:
         name, point, asked = self._ask()
         if reason := self._excluded(point):
             self.book.append("refused", params=point.params, reason=reason)
-            self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
+            self._refuse(asked)
             return None
         role = "baseline" if name else "trial"
         every = self.search.asha.exempt
         lucky = bool(every and rng.uniforms(self.seed, "exempt", number, 1)[0, 0] < 1 / every)
         self.book.append(
             "suggested", trial=number, role=role, name=name, recipe=parse(point.data).to_dict(), params=point.params, varied=point.varied,
-            branch=point.branch, exempt=role == "baseline" or lucky, group=self._group(point.data),
+            branch=point.branch, exempt=role == "baseline" or lucky, group=point.params.get(self.per.name) if self.per else None,
         )  # fmt: skip
         self.asked[number] = asked
         return self.trials[number]
+
+    def _refuse(self, asked: optuna.Trial) -> None:
+        """Pruned before its first epoch, which TPE ranks last. Of a failed trial it learns nothing, and what it has not seen it likes best."""
+        self.optuna.tell(asked, state=optuna.trial.TrialState.PRUNED)
 
     def _ask(self) -> tuple[str, Point, optuna.Trial]:
         name, fixed, index = "", {}, len(self.optuna.get_trials(deepcopy=False)) - self.extra
@@ -242,9 +249,6 @@ class Study:
             self.optuna.enqueue_trial(fixed)
         asked = self.optuna.ask()
         return name, self.space.point(lambda node: suggest(asked, node)), asked
-
-    def _group(self, data: dict[str, Any]) -> Any:
-        return get(data, self.search.finalists.per) if self.per is not None and self.search.finalists.per else None
 
     # ------------------------------------------------------------ what the workers say
 
@@ -378,14 +382,15 @@ class Study:
         if not trial.searching:
             return
         state = {"complete": "COMPLETE", "diverged": "COMPLETE", "oom": "COMPLETE", "failed": "FAIL"}.get(trial.state, "PRUNED")
-        values = {e: m[self.metric] for e, m in trial.metrics.items() if self.metric in m}
+        one = len(self.objectives) == 1  # of a trial that was pruned Optuna can rank what it reported by one objective only
+        values = {e: m[self.metric] for e, m in trial.metrics.items() if one and self.metric in m}
         reached = self.values(trial)
         if state == "COMPLETE" and reached is None:
             state = "FAIL"
         kind = optuna.trial.TrialState[state]
         asked = self.asked.pop(trial.number, None)
         if asked is not None:
-            for epoch, v in values.items() if len(self.objectives) == 1 else ():  # Optuna takes reports for one objective only
+            for epoch, v in values.items():
                 asked.report(v, epoch)
             self.optuna.tell(asked, reached if state == "COMPLETE" else None, state=kind)
             self._distributions[trial.number] = dict(self.optuna.get_trials(deepcopy=False)[asked.number].distributions)
@@ -450,8 +455,7 @@ class Study:
                     raise UserError(f"trial {e['trial']}: the sampler now suggests {point.params}, the ledger says {e['params']}: another version of Optuna?")
                 self.asked[e["trial"]] = asked
             elif kind == "refused":
-                _, _, asked = self._ask()
-                self.optuna.tell(asked, state=optuna.trial.TrialState.FAIL)
+                self._refuse(self._ask()[2])
             self.book.table.apply(e)
             told = {"paused", "finished"} | ledger.BROKEN | ({"pruned"} if self.search.asha.form == "stopping" else set())
             if kind in told:

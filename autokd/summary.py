@@ -40,9 +40,11 @@ def as_text(outcome: Outcome) -> str:
         lines += ["", verdict.sentence(outcome.winner, metric), f"The 95 % interval is {verdict.LEFT_OUT}."]
     if len(table.tests) > 1:
         lines.append(f"Test data was read {len(table.tests)} times.")
-    if outcome.recipe is None:
+    if outcome.recipe is None and any(not g["runs"] for g in table.finalists or []):
+        lines += ["", "No recipe: no finals were asked for"]
+    elif outcome.recipe is None:
         reasons = Counter(t.reason for t in table.trials.values() if t.reason)
-        lines += ["", "No recipe: " + ("; ".join(f"{n} × {r}" for r, n in reasons.most_common(3)) or "no finals were asked for")]
+        lines += ["", "No recipe: " + ("; ".join(f"{n} × {r}" for r, n in reasons.most_common(3)) or "no trial keeps the constraints")]
     else:
         lines += ["", str(outcome.recipe)]
     return "\n".join(lines)

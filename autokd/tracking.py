@@ -122,8 +122,8 @@ class Tracker:
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self.experiment = self._experiment(local=not uri.startswith(("http:", "https:", "databricks")))
         self.runs: dict[str, Known] = {}  # trial number, or "search"
-        self._scan()
         self.reader = Reader(self.folder / "events.jsonl")
+        self._scan(Reader(self.reader.file).read(1))
         self.table = Table()
         self.reports: dict[int, list[Event]] = defaultdict(list)  # not sent yet
         self.open: dict[int, None] = {}  # trials that may have something to send, in order
@@ -143,11 +143,16 @@ class Tracker:
             raise UserError(f"MLflow's experiment {self.study!r} was deleted; restore it there, or remove it for good")
         return found.experiment_id
 
-    def _scan(self) -> None:
-        """Learn what the store holds. Of two runs of one trial, which a lost answer can cause, the older one counts."""
+    def _scan(self, first: list[Event]) -> None:
+        """Learn what the store holds. Of two runs of one trial, which a lost answer can cause, the older one counts.
+
+        Only what began when this study did, as its ``first`` event says, and the children of that: there may have been another
+        study of this name, which its user has deleted, or another user's on the same server.
+        """
         from mlflow.entities import ViewType
 
-        found, token = [], None
+        began = {_ms(e["t"]) for e in first}
+        found, parents, token = [], set(), None
         while True:
             page = self.client.search_runs([self.experiment], run_view_type=ViewType.ALL, max_results=1000, page_token=token)
             for run in page:
@@ -156,11 +161,15 @@ class Tracker:
                 known = Known(info.run_id, info.artifact_uri, info.status, tags.get("autokd.state", ""), sent)  # type: ignore[arg-type]
                 known.data, known.closed, known.deleted = "autokd.data" in tags, tags.get("autokd.closed", ""), info.lifecycle_stage != "active"
                 if "autokd.trial" in tags:
-                    found.append((known.deleted, info.start_time, info.run_id, tags["autokd.trial"], known))
+                    found.append((known.deleted, info.start_time, info.run_id, tags["autokd.trial"], tags.get("mlflow.parentRunId"), known))
+                if tags.get("autokd.trial") == "search" and info.start_time in began:
+                    parents.add(info.run_id)
             token = page.token
             if not token:
                 break
-        for deleted, _, run_id, key, known in sorted(found, key=lambda f: f[:3]):
+        for deleted, _, run_id, key, parent, known in sorted(found, key=lambda f: f[:3]):
+            if not parents & {run_id, parent}:
+                continue
             if self.runs.setdefault(key, known) is not known and not deleted:
                 self.client.delete_run(run_id)
 

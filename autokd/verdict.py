@@ -47,7 +47,11 @@ class Result:
     test_differences: list[Difference] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON, which has no infinity: the bounds of a single seed's interval are None."""
+        out = asdict(self)
+        for d in (*out["differences"], *out["test_differences"]):
+            d |= {bound: d[bound] if math.isfinite(d[bound]) else None for bound in ("low", "high")}
+        return out
 
 
 def paired(control: str, ours: Sequence[float], theirs: Sequence[float], sign: int = 1, level: float = 0.95) -> Difference:

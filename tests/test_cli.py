@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 from autokd import ledger
 from tests.conftest import RECIPE, SPACE, autokd
@@ -145,6 +146,20 @@ def test_ctrl_c_prints_the_resume_command_and_resuming_ends_the_search(tmp_path:
     assert {x.state for x in t.trials.values()} <= {"complete", "pruned"} and t.closed
 
 
+def test_the_resume_command_has_what_the_study_does_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from autokd import cli, search
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "base.yaml").write_text(RECIPE)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    monkeypatch.setattr(search, "start", interrupted)
+    with pytest.raises(typer.Exit):
+        cli.search(space=tmp_path / "space.yaml", name="cut", data_dir=Path("my data"), tracking_uri="http://host:5000")
+    assert capsys.readouterr().err.endswith("autokd search --resume cut --data-dir 'my data' --tracking-uri http://host:5000\n")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -152,6 +167,8 @@ def test_ctrl_c_prints_the_resume_command_and_resuming_ends_the_search(tmp_path:
         (["search", "--space", "nosuch.yaml"], "cannot be read"),
         (["search", "--space", "space.yaml", "--time", "soon"], "expected a number and a unit"),
         (["search", "--space", "space.yaml", "--name", "a/b"], "no study name"),
+        (["search", "--resume", "a", "--trials", "50", "--time", "1h"], "--trials, --time: a study goes on as it was begun"),
+        (["search", "--extend", "a", "--trials", "5", "--jobs", "4"], "--jobs: a study goes on as it was begun"),
         (["train", "space.yaml"], "is a search space, not a recipe"),
         (["train", "base.yaml", "--set", "train/epoch=3"], "did you mean 'epochs'"),
         (["train", "base.yaml", "--out", "base.yaml/x"], "cannot be written"),

@@ -6,13 +6,14 @@ import json
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
 
-from autokd import asha, ledger, space, verdict
+from autokd import asha, ledger, plan, progress, search, space, summary, verdict
 from autokd.document import UserError
 from autokd.ledger import Ledger, Trial
 from autokd.recipe import parse
@@ -109,6 +110,16 @@ def test_optuna_is_told_the_truth(tmp_path: Path, space_file: Path) -> None:
         assert trial.state.name == {"complete": "COMPLETE", "pruned": "PRUNED"}[state]
         assert trial.intermediate_values == {e: m["val/accuracy"] for e, m in study.trials[trial.number].metrics.items()}
     assert optuna.trial.TrialState.PRUNED in {t.state for t in told}
+
+
+def test_all_jobs_find_room_on_the_gpus() -> None:
+    for gpus in (1, 2, 3, 8):
+        room = search.Room(8, gpus, gpus)
+        for jobs in range(1, 20):
+            assert gpus * int(1 / room.share(None, jobs) + 1e-6) >= jobs
+        for share in (0.1, 0.25, 0.3, 0.4, 0.6, 1.0):
+            assert room.jobs(share) == gpus * int(1 / share + 1e-6)
+    assert search.Room(8, 0, 0).share(None, 4) == 0 and search.Room(8, 4, 4).jobs(2) == 2 and search.Room(8, 4, 4).jobs(None) == 4
 
 
 @pytest.mark.parametrize("form", ["promotion", "stopping", "none"])
@@ -266,11 +277,27 @@ def test_each_value_of_per_gets_its_share_its_baseline_and_its_winner(tmp_path: 
     assert all(len(r.differences) == 2 or r.is_reference for r in found)
 
 
+@pytest.mark.parametrize("per", ["ladder", "distill/temperature/tau", "distill/temperature/constant/tau"])
+def test_groups_may_be_lists_or_live_in_one_branch(tmp_path: Path, recipe_file: Path, per: str) -> None:
+    branches = "[{kind: constant, tau: {choice: [2, 4]}}, {kind: flsw, tau: {uniform: [4, 16]}, beta: {log_uniform: [1, 80]}}]"
+    vary = f"{{ladder: {{choice: [[], [cnn-2x16]]}}, distill/temperature: {{one_of: {branches}}}}}"
+    (tmp_path / "s.yaml").write_text(f"base: base.yaml\nsearch: {{trials: 16, finalists: {{per: {per}, seeds: 2}}}}\nvary: {vary}\n")
+    study = new(tmp_path, space.load(tmp_path / "s.yaml", sets=("distill={preset: takd}",)))
+    drive(study)
+    groups = {"[]", '["cnn-2x16"]'} if per == "ladder" else {2, 4, None}
+    assert {t.group for t in study.trials.values()} == {r.group for r in verdict.results(study.book.table, "val/accuracy", 1)} == groups
+
+
 def test_controls_that_two_finalists_share_run_once(tmp_path: Path, space_file: Path) -> None:
     study = new(tmp_path, loaded(space_file, "search/finalists/top=2", "student/resolution=8", "search/trials=20"))
     drive(study)
     finals = [json.dumps(t.recipe, sort_keys=True) for t in study.trials.values() if not t.searching]
     assert len(finals) == len(set(finals))
+
+
+def test_a_plan_of_fewer_trials_than_baselines(space_file: Path) -> None:
+    made = plan.plan(space.load(space_file, sets=("search/asha/exempt=8", "search/finalists/per=student/resolution")), trials=2)
+    assert made.baselines == ["base 4", "base 6"] and made.search_epochs == 2 * 4
 
 
 def test_rungs_and_ranks() -> None:
@@ -305,12 +332,50 @@ def test_the_paired_interval() -> None:
     assert verdict.paired("c", [0.1, 0.11, 0.1], [0.3, 0.32, 0.31], sign=-1).verdict == "better"
 
 
+def test_one_seed_has_no_interval_and_its_json_is_json(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=4", "search/finalists/seeds=1"))
+    drive(study)
+    outcome = search.close(study)
+    assert outcome.winner is not None and outcome.winner.differences[0].n == 1
+    assert json.loads(json.dumps(summary.as_json(outcome), allow_nan=False))["winner"]["differences"][0]["low"] is None
+    assert "one seed, no interval" in summary.as_text(outcome)
+
+
+def test_why_there_is_no_recipe(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=6", "search/finalists/seeds=0"))
+    drive(study, outcome=lambda job: "diverged" if job.trial == 3 else "finished")
+    assert summary.as_text(search.close(study)).endswith("No recipe: no finals were asked for")
+    nothing = new(tmp_path, loaded(space_file, "search/trials=6"), "b")
+    drive(nothing, outcome=lambda job: "diverged")
+    assert summary.as_text(search.close(nothing)).endswith("No recipe: 6 × as asked")
+    costly = new(tmp_path, loaded(space_file, "search/constraints=['student/latency_ms <= 1']", "search/asha/form=none", "search/trials=3"), "c")
+    finish = costly.finish
+    costly.finish = lambda *args, **how: finish(*args, **how | {"facts": {"student/latency_ms": 2.0}})  # type: ignore[method-assign]
+    drive(costly)
+    assert summary.as_text(search.close(costly)).endswith("No recipe: no trial keeps the constraints")
+
+
 def test_two_drivers_cannot_have_one_study(tmp_path: Path, space_file: Path) -> None:
     study = new(tmp_path, loaded(space_file))
     program = f"from autokd.ledger import Ledger; from pathlib import Path; Ledger(Path({str(tmp_path / 'a')!r})).open()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert "in use by another search" in done.stderr
     study.book.close()
+
+
+def test_a_study_that_another_search_began_meanwhile_is_left_alone(tmp_path: Path, space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = loaded(space_file, "search/trials=4")
+
+    def meanwhile(*_: object, **__: object) -> None:
+        study = new(tmp_path / "studies", s)
+        drive(study)
+        study.book.close()
+
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    monkeypatch.setattr(search, "checked", meanwhile)
+    with pytest.raises(UserError, match="exists already"):
+        search.start(s, name="a")
+    assert [e["event"] for e in ledger.read(tmp_path / "studies/a")[0]].count("created") == 1
 
 
 def test_a_ledger_damaged_in_the_middle_is_not_silently_cut(tmp_path: Path, space_file: Path) -> None:
@@ -330,6 +395,13 @@ def test_study_names(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no study name"):
             ledger.folder(tmp_path, bad)
     assert SPACE and ledger.names(tmp_path) == []
+
+
+def test_a_space_s_file_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    assert search.next_name("größe 1") == "gr--e-1-1"
+    for stem in ("größe", "a b", ".", "", "x" * 200):
+        ledger.folder(tmp_path, search.next_name(stem))
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "qmc", "cmaes", "gp", "nsga2"])
@@ -379,14 +451,41 @@ def test_several_objectives_have_a_front(tmp_path: Path, space_file: Path) -> No
     assert len(study.optuna.trials[0].values) == 2
 
 
+def test_several_objectives_with_pruning_resume_exactly(tmp_path: Path, space_file: Path) -> None:
+    """Several rungs: what is promoted may be paused again, and is then one more pruned trial of the sampler's."""
+    s = loaded(space_file, "search/objective=[{maximize: val/accuracy}, {minimize: val/nll}]", "search/trials=14")
+
+    def outcome(job: Job) -> str:
+        return "diverged" if job.trial % 4 == 1 and job.trial < 14 else "finished"
+
+    whole = new(tmp_path, s, "whole")
+    drive(whole, outcome=outcome)
+    assert any(len(t.rungs) == 2 and t.state == "pruned" for t in whole.trials.values())
+    lines = (tmp_path / "whole/events.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(1, len(lines), 19):
+        (tmp_path / f"cut{cut}").mkdir()
+        (tmp_path / f"cut{cut}/events.jsonl").write_bytes(b"".join(lines[:cut]))
+        study = Study(s, Ledger(tmp_path / f"cut{cut}").open())
+        drive(study, outcome=outcome)
+        assert rows(study) == rows(whole)
+        study.book.close()
+
+
 def test_a_cost_that_is_known_beforehand_is_never_trained(tmp_path: Path, space_file: Path) -> None:
     s = loaded(space_file, "search/constraints=['student/flops <= 40']")
     study = new(tmp_path, s, costs=lambda data: {"student/flops": (data["student"]["resolution"] or 8) ** 2})
     drive(study)
-    assert study.book.table.refused > 0
+    assert 0 < study.book.table.refused < 30  # the sampler learns from it
     assert {t.recipe["student"]["resolution"] for t in study.trials.values()} <= {4, 6}
     with pytest.raises(UserError, match="must read like"):
         loaded(space_file, "search/constraints=['student/flops < 40']")
+
+
+def test_a_space_of_which_nothing_is_left_says_by_what(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file, "search/constraints=['student/flops <= 4']")
+    study = new(tmp_path, s, costs=lambda data: {"student/flops": (data["student"]["resolution"] or 8) ** 2})
+    with pytest.raises(UserError, match="is anything left of it.* constraint: student/flops is"):
+        drive(study)
 
 
 @pytest.mark.parametrize(
@@ -430,6 +529,45 @@ def test_the_time_limit_counts_all_drivers_and_not_the_nights_between_them(tmp_p
     assert study.book.table.stopping == "40 seconds are over" and len(study.trials) == 1
 
 
+def test_the_time_left_is_told_from_what_this_driver_did(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file)
+    study = new(tmp_path, s)
+    drive(study, most=100)
+    study.book.close()
+    again, view = Study(s, Ledger(tmp_path / "a").open()), progress.View(quiet=True)
+    view.follow(again)
+    view.began -= 60.0
+    assert view._left(list(again.trials.values())) == "?"
+    drive(again, most=20)
+    trials = list(again.trials.values())
+    left = view._planned(trials) - sum(t.epochs for t in trials)
+    assert left > 20 and view._left(trials) == f"{60 * left // 20 // 60} min"
+
+
+def test_the_live_view_may_be_drawn_at_any_moment(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=300", "search/sampler=random", "search/finalists/seeds=0"), jobs=8, teach=True)
+    view, over, wrong = progress.View(quiet=True), threading.Event(), []
+    view.follow(study)
+
+    def draw() -> None:
+        while not over.is_set() and not wrong:
+            try:
+                view.render()
+            except Exception as e:
+                wrong.append(repr(e))
+
+    thread, interval = threading.Thread(target=draw), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        drive(study)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
 def test_an_extended_study_goes_on_from_what_it_knows(tmp_path: Path, space_file: Path) -> None:
     s = loaded(space_file, "search/trials=10")
     study = new(tmp_path, s)
@@ -446,6 +584,41 @@ def test_an_extended_study_goes_on_from_what_it_knows(tmp_path: Path, space_file
     assert all(again.trials[n].student == student for n, student in before.items())
     assert not {e["trial"] for e in book.events[begun:] if e["event"] == "started"} & {n for n, s in before.items() if s}
     assert len(book.table.tests) == 2  # a second reading of test, and it shows
+
+
+def test_an_extension_may_find_another_winner(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file, "search/trials=4")
+    study = new(tmp_path, s)
+    drive(study)
+    before = search.close(study)
+    study.book.append("extended", trials=20)
+    again = Study(s, study.book, trials=20)
+    drive(again)
+    after = search.close(again)
+    assert before.winner and after.winner and after.winner.best_trial not in before.winner.runs["finalist"].values()
+    assert after.recipe and "read: 2" in after.recipe.read_text()
+
+
+@pytest.mark.parametrize("setting", ["search/epochs=60", "search/target=0.87", "search/plateau={trials: 3}"])
+def test_a_limit_that_was_reached_does_not_keep_an_extension_from_its_trials(
+    tmp_path: Path, space_file: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    s = loaded(space_file, setting, "search/trials=200")
+    study = new(tmp_path / "studies", s)
+    drive(study)
+    study.book.append("closed", results=[])
+    study.book.close()
+    before = sum(t.searching for t in study.trials.values())
+
+    def go(book: Ledger, *_: object, **__: object) -> None:
+        again = Study(s, book, trials=book.table.created["trials"])
+        drive(again, f=lambda recipe, epoch: 0.5)
+        assert sum(t.searching for t in again.trials.values()) == before + 3, again.book.table.stopping
+
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    monkeypatch.setattr(search, "checked", lambda *_, **__: None)
+    monkeypatch.setattr(search, "_go", go)
+    search.extend("a", 3)
 
 
 def test_rungs_that_predict_nothing_are_said_to_be_unknown(tmp_path: Path, space_file: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import synthetic
 from browser import chromium
 from conftest import ROOT, autokd
 from synthetic import START, Story, study
@@ -147,6 +148,20 @@ def test_piece_by_piece_is_as_at_once(written: Path, ready: Path) -> None:
     assert ours.keys() == theirs.keys()
     for key in ours:
         assert ours[key] == theirs[key], key
+
+
+def test_another_study_of_the_same_name_is_not_taken_for_this_one(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (1, 2):  # the first is deleted by its user, who leaves the store alone
+        shutil.rmtree(ready / "studies", ignore_errors=True)
+        monkeypatch.setattr(synthetic, "START", START + 1000 * seed)
+        study(ready / "studies" / "s", 7, seed=seed, **SMALL)
+        tracking.sync(ready, store(ready), ["s"])
+    _, table = ledger.read(ready / "studies" / "s")
+    found = client(store(ready)).search_runs([client(store(ready)).get_experiment_by_name("s").experiment_id], max_results=1000)
+    (parent,) = [r for r in found if r.info.start_time == round(table.created["t"] * 1000) and r.data.tags["autokd.trial"] == "search"]
+    ours = {int(r.data.tags["autokd.trial"]): r for r in found if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert ours.keys() == table.trials.keys()
+    assert all(ours[n].data.metrics["val/accuracy"] == t.last["val/accuracy"] for n, t in table.trials.items() if t.metrics)
 
 
 def test_an_interrupted_study_does_not_look_alive_and_comes_back(ready: Path) -> None:

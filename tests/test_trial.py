@@ -13,7 +13,7 @@ from autokd import recipe
 from autokd import space as spaces
 from autokd.document import UserError
 from autokd.ledger import Ledger
-from autokd.study import Job, Study
+from autokd.study import DONE, Job, Study
 
 
 @pytest.fixture
@@ -66,6 +66,57 @@ def test_only_the_checkpoint_that_the_ledger_names_is_kept(tmp_path: Path, space
         seen = kept()
         assert len(seen) == (1 if goes_on else 0)
     assert bridge.error is None and bridge.study.trials[0].state == "complete"
+
+
+class Full:
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    close = flush = lambda self: self.write("")
+
+
+def test_a_full_disk_stops_every_trial_and_is_told_in_a_line(
+    tmp_path: Path, space_file: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autokd import progress, raytune, search, tracking
+
+    s = spaces.load(space_file)
+    bridges = []
+
+    def run(study: Study, **_: object) -> None:
+        bridges.append(bridge := raytune.Bridge(study, options))
+        study.taught(json.loads(bridge.next("teacher")["job"])["trial"], "taught")
+        jobs = [Job(**json.loads(bridge.next(name)["job"])) for name in ("a", "b")]
+        room, study.book._out = study.book._out, Full()  # type: ignore[assignment]
+        said = {"role": "trial", "attempt": 1, "epoch": 1, "metrics": {"val/accuracy": 0.5}, "outcome": "running", "seconds": 1.0}
+        assert not bridge.reported(json.dumps(said | {"trial": jobs[0].trial}))
+        study.book._out = room
+        assert not bridge.reported(json.dumps(said | {"trial": jobs[1].trial}))  # nor does the other go on to its end
+        study.book._out = Full()  # type: ignore[assignment]
+        assert bridge.error
+        raise bridge.error
+
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    monkeypatch.setattr(raytune, "run", run)
+    monkeypatch.setattr(search, "checked", lambda *_, **__: search.Room(2, 0, 0))
+    monkeypatch.setattr(tracking.Background, "_follow", lambda self: None)
+    with pytest.raises(UserError, match="No space left on device; what was written is kept: .*--resume full"):
+        search.start(s, name="full", jobs=2, view=progress.View(quiet=True))
+    assert bridges[0].next("c") is DONE
+    Ledger(tmp_path / "studies/full").open().close()  # it is not locked any more, nor damaged
+
+
+def test_what_cannot_be_written_for_a_trial_ends_the_search(tmp_path: Path, space_file: Path, options: dict[str, Any]) -> None:
+    from autokd.raytune import Bridge
+
+    s = spaces.load(space_file)
+    book = Ledger(tmp_path / "study").open()
+    book.append("created", name="study", seed=0, jobs=1, trials=6, frozen=s.frozen)
+    (book.path / "trials").touch()
+    bridge = Bridge(Study(s, book), options)
+    assert bridge.next("a") is DONE and isinstance(bridge.error, OSError)
 
 
 def test_a_worker_says_what_went_wrong(tmp_path: Path, recipe_file: Path, options: dict[str, Any]) -> None:
