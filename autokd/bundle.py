@@ -240,13 +240,16 @@ from safetensors.torch import load_file
 
 
 def load(folder=Path(__file__).parent):
-    """Returns (student, labels): student(pictures [B, {channels}, H, W] in [0, 1]) gives probabilities [B, {classes}]."""
+    """Returns (student, labels): student(pictures [B, {channels}, H, W] in [0, 1]) gives probabilities [B, {classes}] of their central squares."""
     weights, network = load_file(Path(folder) / "student.safetensors"), run_path(str(Path(folder) / "network.py"))["network"]
 
     @torch.inference_mode()
     def student(pictures):
-        pictures = torch.nn.functional.interpolate(pictures, ({r}, {r}), mode="bilinear", antialias=True)
-        return (network(weights, pictures) / {temperature!r}).softmax(1)
+        side = min(pictures.shape[-2:])
+        top, left = ((n - side) // 2 for n in pictures.shape[-2:])
+        square = pictures[..., top : top + side, left : left + side]
+        square = torch.nn.functional.interpolate(square, ({r}, {r}), mode="bilinear", antialias=True)
+        return (network(weights, square) / {temperature!r}).softmax(1)
 
     return student, (Path(folder) / "labels.txt").read_text(encoding="utf-8").splitlines()
 '''
@@ -375,8 +378,10 @@ def card(student: Student) -> str:
     out += [line.strip() for line in s.heading[:2]] + [f"Found by AutoKD in study `{s.study}`; the recipe is beside this card.", ""]
     out += ["## Use", "", "```python", "from load import load              # torch and safetensors, nothing else", "student, labels = load()", ""]
     out += [f"probabilities = student(pictures)   # [B, {a['channels']}, H, W] floats in [0, 1] -> [B, {len(a['classes'])}]", "```", ""]
-    out += [f"Give it the central square of a picture, as floats in [0, 1]; it scales to {a['resolution']} px, normalisation is inside."]
-    out += ["Or `autokd predict . PICTURES`; `student.onnx` gives logits (softmax is yours). Again: `autokd reproduce recipe.yaml`.", ""]
+    out += [f"Pictures are floats in [0, 1]; it looks at their central square, scaled to {a['resolution']} px, and normalisation is inside."]
+    files = " and ".join(Path(file).name for file in recipe.files(r).values())
+    again = "Again: `autokd reproduce recipe.yaml`" + (f", with {files} laid beside it." if files else ".")
+    out += [f"Or `autokd predict . PICTURES`; `student.onnx` takes such squares and gives logits (softmax is yours). {again}", ""]
     out += [*_data(s), *_figures(results, origin), *_calibration(s), *_training(s, origin), *_limits(s)]
     return "\n".join(out) + "\n"
 

@@ -18,6 +18,7 @@ from typing import Any
 
 LIBRARIES = {"torchvision": "torchvision:resnet18", "timm": "timm:resnet18"}  # library -> an example name
 CNN_DEPTHS, CNN_WIDTHS = (1, 8), (1, 1024)
+IMAGENET_DEPTHS = {18, 34, 101}  # and 50 and 152, which are 6n+2 too
 RESNET_DEPTHS = (8, 1202)  # 1202: the deepest of He et al.
 
 HE = "He et al. 2016, arXiv 1512.03385"
@@ -135,6 +136,8 @@ def problem(name: str) -> str | None:
         return _differs(name, "the name is cnn-{depth}x{width}, depth 1 to 8 and width 1 to 1024", f"cnn-{depth}x{width}")
     if sizes := re.fullmatch("resnet([0-9]{1,9})", name):
         blocks = round((_clamp(int(sizes[1]), RESNET_DEPTHS) - 2) / 6)
+        if int(sizes[1]) in IMAGENET_DEPTHS:
+            return _sentence(name, "that depth is an ImageNet ResNet's, which torchvision and timm have", f"torchvision:{name}")
         return _differs(name, "the depth of a CIFAR ResNet is 6n+2, from 8 to 1202", f"resnet{6 * blocks + 2}")
     [nearest] = difflib.get_close_matches(name.lower(), [*_CARDS, *LIBRARIES.values()], n=1, cutoff=0.0)
     return _sentence(name, "no network has this name", nearest)

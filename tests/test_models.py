@@ -72,7 +72,7 @@ def test_patterns_are_accepted(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "nearest"), [
     ("resnt20", "resnet20"), ("ResNet56", "resnet56"), ("wrn_40_2", "wrn-40-2"), ("mobilenet", "mobilenetv2"), ("", None),
-    ("resnet21", "resnet20"), ("resnet2", "resnet8"), ("resnet9999999", "resnet1202"), ("resnet020", "resnet20"),
+    ("resnet18", "torchvision:resnet18"), ("resnet21", "resnet20"), ("resnet2", "resnet8"), ("resnet9999999", "resnet1202"), ("resnet020", "resnet20"),
     ("cnn-9x8", "cnn-8x8"), ("cnn-0x8", "cnn-1x8"), ("cnn-2x2000", "cnn-2x1024"), ("cnn-02x8", "cnn-2x8"),
     ("torchvision:", "torchvision:resnet18"), ("timm:hf_hub:someone/model", "timm:resnet18"), ("timm/resnet18", "timm:resnet18"),
 ])  # fmt: skip

@@ -366,7 +366,10 @@ def test_load_py_needs_torch_and_safetensors_only(home: Path, tmp_path: Path) ->
     program = (
         "import sys\nfor name in ('autokd', 'timm', 'torchvision', 'onnx', 'pydantic', 'ruamel'):\n    sys.modules[name] = None\n"
         "import torch\nfrom load import load\nstudent, labels = load()\n"
-        f"torch.save([student(torch.load({str(tmp_path / 'pictures.pt')!r}, weights_only=True)), labels], {str(tmp_path / 'answers.pt')!r})\n"
+        f"pictures = torch.load({str(tmp_path / 'pictures.pt')!r}, weights_only=True)\n"
+        "wide = torch.nn.functional.pad(pictures, (3, 3), value=1.0)\n"
+        "assert torch.equal(student(wide), student(pictures)) and torch.equal(student(wide.mT), student(pictures.mT))\n"
+        f"torch.save([student(pictures), labels], {str(tmp_path / 'answers.pt')!r})\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "moved", check=True, timeout=120)
     probs, labels = torch.load(tmp_path / "answers.pt", weights_only=True)
