@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from autokd import asha, verdict
-from autokd.ledger import BROKEN, Event
+from autokd.ledger import BROKEN, ENDED, Event
 from autokd.summary import varied
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class View:
         self.console = Console(stderr=True, highlight=False)
         self.quiet, self.live, self.study = quiet, None, None  # type: bool, Live | None, Study | None
         self.began = time.monotonic()
+        self.pace: tuple[float, int] | None = None  # when this session's first epoch was reported, and the epochs by then: what follows tells the rate
         self.counts: Counter[str] = Counter()
         self.warned: set[str] = set()
 
@@ -58,6 +59,8 @@ class View:
     def _heard(self, e: Event) -> None:
         assert self.study is not None
         kind = e["event"]
+        if kind == "epoch" and self.pace is None:
+            self.pace = (time.monotonic(), self._spent())
         trial = self.study.trials.get(e.get("trial", -1))
         if kind in {"finished", "teacher"}:
             self._count(e.get("facts", {}))
@@ -74,9 +77,10 @@ class View:
         if trial and kind in {"finished", "paused"} | BROKEN:
             value = self.study.value(trial)
             shown = f"{self.study.metric} {value:.4f}" if value is not None else ""
-            self.say(f"[{self._clock()}] {trial.role} {trial.number}: {trial.state} after {trial.epochs} epochs {shown} {e.get('reason', '')}".rstrip())
+            role = verdict.CONTROLS.get(trial.role, trial.role)
+            self.say(f"[{self._clock()}] {role} {trial.number}: {trial.state} after {trial.epochs} epochs {shown} {e.get('reason', '')}".rstrip())
         elif kind == "searched":
-            self.say(f"[{self._clock()}] search over; confirming {len(e['groups'])} finalists beside their controls")
+            self.say(f"[{self._clock()}] search over; confirming the finalists beside their controls, {len(e['finals'])} runs")
         elif kind == "test":
             self.say(f"[{self._clock()}] test pictures read")
 
@@ -97,7 +101,8 @@ class View:
             phase = "starting workers"
         else:
             phase = "searching" if study.book.table.finalists is None else "confirming the finalists"
-        grid.add_row("phase", f"{phase}, {self._clock()} elapsed, about {self._left()} to go")
+        left = self._left()
+        grid.add_row("phase", f"{phase}, {self._clock()} elapsed" + (f", about {left} to go" if left else ""))
         if best:
             grid.add_row("best so far", f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at epoch {best[0].epochs}")
             grid.add_row("", varied(best[0]))
@@ -105,32 +110,41 @@ class View:
         for state in ORDER:
             if states[state]:
                 text.append(f"{states[state]} {state}  ", style=COLOURS[state])
-        grid.add_row("trials", text)
+        if text:
+            grid.add_row("trials", text)
         if study.lessons:
             grid.add_row("teachers", "training or loading " + ", ".join(model for _, model in study.lessons.values()))
-        spent = sum(t.epochs for t in trials)
-        grid.add_row("epochs", f"{spent} of about {self._planned()}")
+        grid.add_row("epochs", f"{self._spent()} of about {self._planned()}")
         asked = self.counts["tables made"] + self.counts["tables read"]
         if asked:
             grid.add_row("teacher tables", f"{self.counts['tables read'] / asked:.0%} from the cache, networks trained: {self.counts['networks trained']}")
         return grid
 
+    def _spent(self) -> int:
+        assert self.study is not None
+        return sum(t.epochs for t in self.study.trials.values())
+
     def _planned(self) -> int:
-        """Epochs of the whole study, from what its trials took so far."""
+        """Epochs of the whole study: while it searches, from what its trials take; then the finals are laid out, and it is known."""
         assert self.study is not None
         study = self.study
+        if study.book.table.finalists is not None:
+            return sum(t.epochs if t.searching or t.state in ENDED else t.recipe["train"]["epochs"] for t in study.trials.values())
         length = study.space.base.train.epochs
-        searching = [t for t in study.trials.values() if t.searching]
         rungs = asha.rungs(study.search.asha, length)
         expected = length if not rungs else rungs[0] + (length - rungs[0]) / study.search.asha.reduction
-        search = sum(t.epochs for t in searching) if study.book.table.finalists is not None else round(expected * study.trials_wanted)
         per = study.per.options if study.per else [None]
-        return search + round((study.search.finalists.top + 2) * len(per) * study.search.finalists.seeds * length)
+        finals = (study.search.finalists.top + 2) * len(per) * study.search.finalists.seeds * length
+        return round(expected * study.trials_wanted + finals)
 
     def _left(self) -> str:
-        assert self.study is not None
-        spent = sum(t.epochs for t in self.study.trials.values())
-        if spent < 10:
-            return "?"
-        seconds = (time.monotonic() - self.began) * max(self._planned() - spent, 0) / spent
+        """At the rate of this session's own epochs: neither the start nor what an earlier session did counts. ``""``: not known yet."""
+        if self.pace is None:
+            return ""
+        since, before = self.pace
+        spent = self._spent()
+        todo = self._planned() - spent
+        if spent - before < 10 or todo <= 0:
+            return ""
+        seconds = (time.monotonic() - since) * todo / (spent - before)
         return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"
