@@ -219,8 +219,16 @@ def test_time_is_split_as_the_ledger_tells_it(tmp_path: Path) -> None:
         story.add("epoch", 1.0, trial=0, attempt=2, epoch=epoch, metrics={"val/accuracy": 0.5})
     story.add("finished", 0.0, trial=0, attempt=2, facts={})
     s = report.spent(report.View("s", story.book.events, story.book.table))
+    assert "finals:" not in report.page(story.book.path).html
     assert math.isclose(s.epochs["search"], 4.0) and math.isclose(s.again, 1.0) and math.isclose(s.ahead, 10.0)
     story.book.close()
+
+
+def test_time_of_the_finals_is_that_of_all_groups(finished: Path) -> None:
+    cells = Outline(report.page(finished).html).text["td"]
+    view = report.View("demo", *ledger.read(finished))
+    assert view.best is not None and len(view.results) > 1  # so not the winner's alone
+    assert [c.strip() for c in cells if "finals:" in c] == ["finals: all finalists", "finals: reference KD", "finals: student alone"]
 
 
 def test_bins_of_several_runs_are_pooled_by_their_counts() -> None:
