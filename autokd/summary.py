@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from autokd import verdict
-from autokd.ledger import Trial
+from autokd.ledger import BROKEN, Trial
 
 if TYPE_CHECKING:
     from autokd.search import Outcome
@@ -16,6 +17,8 @@ def as_text(outcome: Outcome) -> str:
     table, metric = outcome.table, outcome.metric
     states = Counter(t.state for t in table.trials.values() if t.searching)
     lines = [f"study {outcome.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))]
+    broken = reasons(t for t in table.trials.values() if t.state in BROKEN)
+    lines += [f"broken off: {broken}"] if broken and outcome.recipe is not None else []
     for result in verdict.winners(outcome.results):
         source = table.trials[result.trial]
         lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({varied(source)})"]
@@ -41,8 +44,7 @@ def as_text(outcome: Outcome) -> str:
     if len(table.tests) > 1:
         lines.append(f"Test data was read {len(table.tests)} times.")
     if outcome.recipe is None:
-        reasons = Counter(t.reason for t in table.trials.values() if t.reason)
-        lines += ["", "No recipe: " + ("; ".join(f"{n} × {r}" for r, n in reasons.most_common(3)) or "no finals were asked for")]
+        lines += ["", "No recipe: " + (reasons(table.trials.values()) or "no finals were asked for")]
     else:
         lines += ["", str(outcome.recipe)]
     return "\n".join(lines)
@@ -64,6 +66,11 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "teachers": [{k: e.get(k) for k in ("model", "state", "resolution", "given", "assistant", "metrics")} for e in outcome.table.teachers.values()],
         "warnings": [*outcome.warnings, *verdict.weak_teachers(outcome.table)],
     }
+
+
+def reasons(trials: Iterable[Trial]) -> str:
+    """Why runs broke off, the most frequent first."""
+    return "; ".join(f"{n} × {reason}" for reason, n in Counter(t.reason for t in trials if t.reason).most_common(3))
 
 
 def varied(trial: Trial) -> str:

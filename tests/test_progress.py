@@ -1,4 +1,4 @@
-"""What a search says while it runs."""
+"""What a search says while it runs, and when it is over."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic import Story
+from synthetic import Story, study
 
-from autokd import progress
+from autokd import ledger, progress, summary, verdict
+from autokd.search import Outcome
 from autokd.study import Study
 
 
@@ -63,3 +64,16 @@ def test_once_the_finals_are_laid_out_their_epochs_are_known(tmp_path: Path, mon
     assert "confirming the finalists beside their controls, 12 runs" in told
     assert "student alone " in told and "reference KD " in told and "control-" not in told
     story.book.close()
+
+
+def printed(folder: Path) -> str:
+    _, table = ledger.read(folder)
+    found = verdict.results(table, "val/accuracy", 1)
+    recipe = folder / "recipe.yaml" if found else None
+    return summary.as_text(Outcome(folder.name, folder, table, found, verdict.overall(found, 1), recipe, "val/accuracy"))
+
+
+def test_why_trials_broke_off_is_printed_beside_an_answer_too(tmp_path: Path) -> None:
+    text = printed(study(tmp_path / "studies" / "s", 24, finals=2))
+    assert "2 oom" in text.splitlines()[0] and text.splitlines()[1] == "broken off: 2 × the loss was not finite in epoch 3"
+    assert "broken off" not in printed(study(tmp_path / "studies" / "t", 24, finals=2, broken=False))

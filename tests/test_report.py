@@ -83,6 +83,7 @@ def test_the_first_line_is_the_answer(finished: Path) -> None:
         for d in [*result.differences, *result.test_differences]:
             assert any(verdict.figure(d, "val/accuracy") in c for c in cells), d
     assert len(outline.charts) >= 7
+    assert "Broken off: 4 oom (4 × the loss was not finite in epoch 3)." in page.html
     assert "autokd reproduce recipe.yaml" in page.html and "Prove it:" in page.html
 
 

@@ -8,6 +8,7 @@ from autokd import verdict
 from autokd.ledger import Trial
 from autokd.report.parts import choices, duration, esc, number, times
 from autokd.report.view import ROLES, View, setting
+from autokd.summary import reasons
 from autokd.verdict import Result
 
 
@@ -16,9 +17,8 @@ def first_line(view: View) -> tuple[str, str]:
     if view.best is not None:
         return verdict.sentence(view.best, view.metric), _recipe(view.table.trials[view.best.trial])
     if not view.ranked:
-        broken = Counter(t.reason for t in view.trials if t.reason)
-        reasons = "; ".join(f"{n} × {r}" for r, n in broken.most_common(3))
-        return ("No answer: no trial succeeded." if broken else "No answer yet: no trial has reported."), reasons
+        broken = reasons(view.trials)
+        return ("No answer: no trial succeeded." if broken else "No answer yet: no trial has reported."), broken
     headline = "No answer: nothing was confirmed over fresh seeds." if view.table.closed else "No answer yet: the study is not finished."
     return headline, _best_of_search(view)
 
