@@ -22,7 +22,9 @@ def as_text(outcome: Outcome) -> str:
     for result in verdict.winners(outcome.results):
         source = table.trials[result.trial]
         lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({varied(source)})"]
-        lines.append(f"  {metric} {result.mean:.4f} ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)")
+        several = len(result.seeds) > 1
+        over = f" ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)" if several else " (one fresh seed)"
+        lines.append(f"  {metric} {result.mean:.4f}{over}")
         lines += [f"  against {d.control + ':':15} {verdict.figure(d, metric)}: {d.verdict}" for d in result.differences]
         if result.is_reference:
             lines.append("  against reference KD: it is reference KD itself")
@@ -40,7 +42,8 @@ def as_text(outcome: Outcome) -> str:
     for warning in verdict.weak_teachers(table):
         lines += ["", f"Warning: {warning}. Distil from a better one."]
     if outcome.winner is not None:
-        lines += ["", verdict.sentence(outcome.winner, metric), f"The 95 % interval is {verdict.LEFT_OUT}."]
+        lines += ["", verdict.sentence(outcome.winner, metric)]
+        lines += [f"The 95 % interval is {verdict.LEFT_OUT}."] if len(outcome.winner.seeds) > 1 else ["One seed cannot tell a difference from chance."]
     if len(table.tests) > 1:
         lines.append(f"Test data was read {len(table.tests)} times.")
     if outcome.recipe is None:

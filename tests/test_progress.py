@@ -77,3 +77,8 @@ def test_why_trials_broke_off_is_printed_beside_an_answer_too(tmp_path: Path) ->
     text = printed(study(tmp_path / "studies" / "s", 24, finals=2))
     assert "2 oom" in text.splitlines()[0] and text.splitlines()[1] == "broken off: 2 × the loss was not finite in epoch 3"
     assert "broken off" not in printed(study(tmp_path / "studies" / "t", 24, finals=2, broken=False))
+
+
+def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
+    text = printed(study(tmp_path / "studies" / "s", 24, finals=1))
+    assert "(one fresh seed)" in text and "±" not in text and "95 %" not in text and "One seed cannot tell a difference from chance." in text

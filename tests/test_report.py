@@ -148,6 +148,15 @@ def test_no_trial_succeeded(tmp_path: Path) -> None:
     story.book.close()
 
 
+def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
+    page = report.page(study(tmp_path / "studies" / "s", 24, finals=1, per=False)).html.split("<h2>Recipe</h2>")[0]
+    outline = Outline(page)
+    assert "One seed cannot tell a difference from chance." in outline.text["li"] and "95 % interval" not in page
+    assert not [c for c in outline.text["td"] if "±" in c or "1 seeds" in c] and "val/accuracy, one fresh seed" in page
+    forest = next(c for c in outline.charts if "error_x" in c["data"][0])
+    assert forest["layout"]["xaxis"]["rangemode"] == "tozero"  # else there is no line to be right of
+
+
 def test_rank_correlation_counts_only_what_ran_on_whatever_its_rank(tmp_path: Path) -> None:
     story = Story(tmp_path / "studies" / "s", epochs=18, finals=0)
     story.search(20)

@@ -42,7 +42,7 @@ def notes(view: View) -> str:
     """What else must be said with the answer; nothing where there is none."""
     if view.best is None:
         return ""
-    out = [*_reference(view.best, view.metric), *_test(view.best, view.metric)]
+    out = [*_reference(view), *_test(view.best, view.metric)]
     if view.table.closed is None:
         out.append("The study is not finished: this may change.")
     if view.table.stopping:
@@ -50,14 +50,18 @@ def notes(view: View) -> str:
     if len(view.table.tests) > 1:
         out.append(f"Test data was read {len(view.table.tests)} times.")
     out += [f"Warning: {warning}." for warning in verdict.weak_teachers(view.table)]
-    out.append(f"The 95 % intervals are {verdict.LEFT_OUT}.")
+    several = len(view.best.seeds) > 1
+    out.append(f"The 95 % intervals are {verdict.LEFT_OUT}." if several else "One seed cannot tell a difference from chance.")
     return "<ul class=notes>" + "".join(f"<li>{esc(n)}</li>" for n in out) + "</ul>"
 
 
-def _reference(best: Result, metric: str) -> list[str]:
+def _reference(view: View) -> list[str]:
     """Whether the winner is more than plain KD."""
+    best, metric = view.best, view.metric
+    assert best is not None
     if best.is_reference:
-        return ["The winner is reference KD itself: over fresh seeds nothing else that was confirmed did better."]
+        others = "over fresh seeds nothing else that was confirmed did better" if len(view.results) > 1 else "nothing else was confirmed"
+        return [f"The winner is reference KD itself: {others}."]
     meaning = {"better": "", "worse": ": plain KD is the better choice", "not distinguishable": ": that its extras help is not shown"}
     found = [d for d in best.differences if d.control == ROLES["control-kd"]]
     return [f"Against reference KD {verdict.figure(d, metric)}, {d.verdict}{meaning[d.verdict]}." for d in found]
@@ -92,7 +96,8 @@ def tiles(view: View) -> str:
 def _results(view: View) -> list[tuple[str, str]]:
     if view.best is None:
         return []
-    out = [(number(view.best.mean), f"{view.metric}, ± {number(view.best.sd)} (sd) over {len(view.best.seeds)} fresh seeds")]
+    n = len(view.best.seeds)
+    out = [(number(view.best.mean), f"{view.metric}, ± {number(view.best.sd)} (sd) over {n} fresh seeds" if n > 1 else f"{view.metric}, one fresh seed")]
     if view.best.test_mean is not None:
         out.append((number(view.best.test_mean), f"{view.metric.replace('val/', 'test/')}, read {times(len(view.table.tests))}"))
     return out

@@ -9,7 +9,7 @@ from collections import defaultdict
 from autokd import verdict
 from autokd.ledger import BROKEN, Trial
 from autokd.report.charts import BLUE, COLOUR, DASH, GREY, SKY, VERMILION, Layout, Trace, chart, highlight, strand, thin, titled
-from autokd.report.parts import choices, number, plain, wrapped
+from autokd.report.parts import choices, number, plain, seeds, wrapped
 from autokd.report.view import View
 
 CURVES = 200  # drawn of a long study
@@ -80,7 +80,7 @@ def _over_seeds(view: View, role: str, name: str) -> list[Trace]:
         edge | {"y": [round(min(values[e]), 5) for e in at]},
         edge | {"y": [round(max(values[e]), 5) for e in at], "fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.13)"},
         {
-            "type": "scatter", "mode": "lines", "name": f"{name} ({len(runs)} seeds)", "x": at, "y": [round(statistics.fmean(values[e]), 5) for e in at],
+            "type": "scatter", "mode": "lines", "name": f"{name} ({seeds(len(runs))})", "x": at, "y": [round(statistics.fmean(values[e]), 5) for e in at],
             "line": {"color": COLOUR[role], "dash": DASH[role], "width": 2.5}, "legendgroup": role,
         },
     ]  # fmt: skip
