@@ -71,6 +71,7 @@ def test_the_first_line_is_the_answer(finished: Path) -> None:
     best = verdict.overall(verdict.results(table, "val/accuracy", 1), 1)
     assert best is not None
     outline = Outline(page.html)
+    assert '<p class="study">Which temperature policy, and how warm? · data: digits</p>' in page.html
     first = outline.text["h1"][0]
     assert first.startswith(verdict.sentence(best, "val/accuracy")) and "[" in first
     assert f"trial {best.trial}" in first and "taught by" in first and "kl weight" in first
@@ -83,6 +84,8 @@ def test_the_first_line_is_the_answer(finished: Path) -> None:
         for d in [*result.differences, *result.test_differences]:
             assert any(verdict.figure(d, "val/accuracy") in c for c in cells), d
     assert len(outline.charts) >= 7
+    assert "without any distillation (student alone)" in page.html and "nll: the surprise at the right answer" in page.html
+    assert "<summary>Seed by seed, for student resolution " in page.html and "Before the dot: student resolution." in page.html
     assert "Broken off: 4 oom (4 × the loss was not finite in epoch 3)." in page.html
     assert "autokd reproduce recipe.yaml" in page.html and "Prove it:" in page.html
 
@@ -129,10 +132,20 @@ def test_a_study_that_is_not_over(tmp_path: Path) -> None:
     assert "no trial has reported" in report.page(story.book.path).answer
     story.search(4)
     page = report.page(story.book.path)
+    assert "of 40 trials: " in page.html and "paused or stopped early" not in page.html
     assert page.answer.startswith("No answer yet") and "Best of 4 trials" in page.answer and "autokd search --resume s" in page.html
     story.confirm()
     page = report.page(story.book.path)
-    assert "The study is not finished" in page.html and "Test data was not read" in page.html
+    assert "of 40 trials: " not in page.html and "The study is not finished" in page.html and "Test data was not read" in page.html
+    story.book.close()
+
+
+def test_a_paused_trial_may_go_on(tmp_path: Path) -> None:
+    story = Story(tmp_path / "studies" / "s", finals=2)
+    story.search(6)
+    assert '"paused or stopped early (' in report.page(story.book.path).html
+    story.confirm()
+    assert '"stopped early (' in report.page(story.book.path).html
     story.book.close()
 
 

@@ -12,6 +12,12 @@ from autokd.summary import reasons
 from autokd.verdict import Result
 
 
+def about(view: View) -> str:
+    """Which study this is the page of, for whoever was sent it: its title, and the data."""
+    data = sorted({str(setting(t, "data/name")) for t in view.trials})
+    return " · ".join([view.title, *([f"data: {', '.join(data)}"] if data else [])])
+
+
 def first_line(view: View) -> tuple[str, str]:
     """The verdict, or why there is none; and the recipe, where users' words may stand."""
     if view.best is not None:
@@ -85,7 +91,8 @@ def tiles(view: View) -> str:
     full = [e for e in view.table.teachers.values() if not e.get("assistant") and "val/accuracy" in e.get("metrics", {})]
     out += [(number(e["metrics"]["val/accuracy"]), f"val/accuracy of the teacher {e['model']} at {e['resolution']} px") for e in full[:2]]
     states = Counter(t.state for t in view.searched)
-    out.append((str(len(view.searched)), "trials: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))))
+    asked = view.table.created.get("trials") if view.table.finalists is None else None
+    out.append((str(len(view.searched)), (f"of {asked} " if asked else "") + "trials: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))))
     epochs = sum(1 for e in view.events if e["event"] == "epoch")
     out.append((f"{epochs:,}".replace(",", "\u202f"), "epochs trained, finals included"))
     seconds = view.events[-1]["t"] - view.events[0]["t"] if view.events else 0.0

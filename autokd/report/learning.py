@@ -22,9 +22,10 @@ def curves(view: View) -> str:
         return ""
     shown = thin(view.ranked, CURVES)
     best = [view.table.trials[r.trial] for r in verdict.winners(view.results)]
+    over = view.table.finalists is not None  # what is paused until then may go on
     rest = [t for t in shown if t not in best and t.role != "baseline"]
     kinds = [
-        ("stopped early", [t for t in rest if not view.full(t)], {"color": "#b5bdc6", "width": 1}),
+        ("stopped early" if over else "paused or stopped early", [t for t in rest if not view.full(t)], {"color": "#b5bdc6", "width": 1}),
         ("ran to the end", [t for t in rest if view.full(t)], {"color": SKY, "width": 1.5}),
         ("baselines", [t for t in view.ranked if t.role == "baseline" and t not in best], {"color": GREY, "width": 2, "dash": "dash"}),
         ("later confirmed", best, {"color": BLUE, "width": 2.5}),

@@ -15,6 +15,11 @@ from autokd.verdict import Difference, Result
 
 SIGNS = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}
 CONTROLS = ("control-ce", "control-kd")
+WORDS = (
+    "Each winner beside its own controls: the same data, networks, resolution, training and seeds, without any distillation (student alone), "
+    "or with the plain one (reference KD: soft labels at one fixed temperature). "
+)
+SPREAD = "±: the standard deviation over seeds; in brackets: the 95 % interval of the difference, “better” or “worse” where it leaves out zero."
 
 
 def confirmed(view: View) -> str:
@@ -24,7 +29,7 @@ def confirmed(view: View) -> str:
         return note("No finalist was confirmed, so nothing is compared with a control.")
     rows = []
     for r in won:
-        of = "" if r.group is None else f"<b>{esc(label(view.search.finalists.per or 'group'))} {esc(short(r.group))}</b> · "
+        of = "" if r.group is None else f"<b>{esc(_group(view, r))}</b> · "
         mark = " <em>winner</em>" if r is view.best and len(won) > 1 else ""
         rows.append(f'<tr class="group"><td colspan="4">{of}trial {r.trial}{mark}<br><small>{esc(choices(view.table.trials[r.trial]))}</small></td></tr>')
         value = f"{number(r.mean)} ± {number(r.sd)}" if len(r.seeds) > 1 else number(r.mean)
@@ -32,7 +37,11 @@ def confirmed(view: View) -> str:
         if r.test_mean is not None:
             rows.append(row([f"test, read {times(len(view.table.tests))}", number(r.test_mean), *_cells(view, r, r.test_differences)]))
     head = ["", view.metric.replace("val/", ""), *(f"against {ROLES[role]}" for role in CONTROLS)]
-    return table(head, rows, "results") + _forest(view, won) + _seeds(view)
+    return note(WORDS + (SPREAD if any(len(r.seeds) > 1 for r in won) else "")) + table(head, rows, "results") + _forest(view, won) + _seeds(view)
+
+
+def _group(view: View, r: Result) -> str:
+    return f"{label(view.search.finalists.per or 'group')} {short(r.group)}"
 
 
 def _against(differences: Sequence[Difference], role: str) -> Difference | None:
@@ -57,7 +66,7 @@ def _seeds(view: View) -> str:
     by_role = {role: {t.seed: t for t in view.runs(role)} for role in view.roles}
     ours = sorted({s for runs in by_role.values() for s in runs})
     rows = [[str(s), *(number(view.value(runs[s])) if s in runs else "" for runs in by_role.values())] for s in ours]
-    of = "" if view.best.group is None else f", for {short(view.best.group)}"
+    of = "" if view.best.group is None else f", for {_group(view, view.best)}"
     return folded(f"Seed by seed{of}", table(["seed", *view.roles.values()], rows))
 
 
@@ -89,7 +98,8 @@ def _forest(view: View, won: list[Result]) -> str:
     }
     better = "right of the line" if view.sign > 0 else "left of the line"
     drawn = "with 95 % intervals of the paired difference" if any(math.isfinite(d.low) for *_, d in found) else "one seed, so without an interval"
-    caption = f"Winner against its own controls, same seeds, {drawn}; {better} the winner is better."
+    of = f" Before the dot: {label(view.search.finalists.per or 'group')}." if view.groups else ""
+    caption = f"Winner against its own controls, same seeds, {drawn}; {better} the winner is better.{of}"
     return chart(data, layout, caption, height=130 + 44 * len(heights))
 
 
