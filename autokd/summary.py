@@ -19,9 +19,10 @@ def as_text(outcome: Outcome) -> str:
     lines = [f"study {outcome.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))]
     broken = reasons(t for t in table.trials.values() if t.state in BROKEN)
     lines += [f"broken off: {broken}"] if broken and outcome.recipe is not None else []
+    per = table.created["frozen"]["space"].get("search", {}).get("finalists", {}).get("per")
     for result in verdict.winners(outcome.results):
         source = table.trials[result.trial]
-        lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({varied(source)})"]
+        lines += ["", f"{'' if result.group is None else f'{per} {result.group}: '}trial {result.trial} ({varied(source)})"]
         several = len(result.seeds) > 1
         over = f" ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)" if several else " (one fresh seed)"
         lines.append(f"  {metric} {result.mean:.4f}{over}")

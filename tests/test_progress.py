@@ -76,6 +76,7 @@ def printed(folder: Path) -> str:
 def test_why_trials_broke_off_is_printed_beside_an_answer_too(tmp_path: Path) -> None:
     text = printed(study(tmp_path / "studies" / "s", 24, finals=2))
     assert "2 oom" in text.splitlines()[0] and text.splitlines()[1] == "broken off: 2 × the loss was not finite in epoch 3"
+    assert "\nstudent/resolution 6: trial " in text
     assert "broken off" not in printed(study(tmp_path / "studies" / "t", 24, finals=2, broken=False))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from browser import chromium
-from conftest import ROOT, autokd
+from conftest import autokd
 from synthetic import Story, study
 
 from autokd import ledger, report, verdict
@@ -275,7 +275,7 @@ def test_the_command(finished: Path, tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_in_a_browser(finished: Path, tmp_path: Path) -> None:
-    """No complaint, no request, every chart drawn, nothing wider than a phone; and the README's picture."""
+    """No complaint, no request, every chart drawn, nothing wider than a phone; and a picture that is small."""
     file = report.write(finished, tmp_path / "page.html")
     with chromium() as page:
         for width, phone in ((1280, False), (390, True)):
@@ -291,7 +291,7 @@ def test_in_a_browser(finished: Path, tmp_path: Path) -> None:
         assert page.pdf(tmp_path / "page.pdf").stat().st_size > 50_000
         page.open(file.as_uri(), width=1120)
         page.wait(DRAWN)
-        smaller(page.screenshot(ROOT / "docs" / "report.png", height=1180))
+        smaller(page.screenshot(tmp_path / "report.png", height=1180))
 
 
 @pytest.mark.browser
