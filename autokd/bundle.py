@@ -401,7 +401,9 @@ def _figures(results: dict[str, Any], origin: dict[str, Any]) -> list[str]:
     out = ["## Results", "", f"{metric} over seeds {results['seeds']}, each trained from scratch:", ""]
     out += ["| | mean | 95 % interval of the mean |", "|---|---|---|", f"| this recipe | {results['mean']:.4f} | {_range(results['interval'])} |"]
     out += [f"| {name} | {c['mean']:.4f} | {_range(c['interval'])} |" for name, c in results["controls"].items()]
-    rows = [(d, "validation") for d in results["against"]] + [(d, "test, read once") for d in results.get("test_against", [])]
+    rows = [(d, "validation") for d in results["against"]] + [
+        (d, f"test, read {verdict.times(results['test']['read'])}") for d in results.get("test_against", [])
+    ]
     if rows:
         out += ["", "Paired differences, this recipe minus the control:", ""]
         out += ["| on | against | difference | 95 % interval | verdict |", "|---|---|---|---|---|"]
@@ -466,7 +468,7 @@ def _limits(s: Student) -> list[str]:
     out = ["## Limits", "", f"- Measured on `{label(Path(r.data.name).name)}` alone. Other pictures than these were not looked at, nor any shift or attack."]
     out.append(f"- The intervals are {verdict.LEFT_OUT}.")
     if read := s.results.get("test", {}).get("read"):
-        out.append(f"- Test was read {'once' if read == 1 else f'{read} times'}, after the winner was chosen; validation chose it and flatters it.")
+        out.append(f"- Test was read {verdict.times(read)}, after the winner was chosen; validation chose it and flatters it.")
     else:
         out.append("- Test was not read; validation chose the winner and flatters it.")
     if len(labels):

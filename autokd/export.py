@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from autokd import __version__, document, recipe, verdict
+from autokd import __version__, document, recipe, summary, verdict
 from autokd.document import Document, UserError, canonical, dump, flow
 from autokd.ledger import Table
 from autokd.recipe import Recipe
@@ -78,13 +78,15 @@ def _line(files: Sequence[Path], key: str) -> str:
 def recipe_text(study: str, table: Table, result: Result, metric: str) -> str:
     """``recipe.yaml``: readable first, and a recipe that `autokd train` and `autokd reproduce` take as it is."""
     trial = table.trials[result.best_trial]
-    heading = [f"The best recipe of study {study}" + (f", for {flow(result.group)}" if result.group is not None else "") + "."]
+    of = summary.group(table, result)
+    heading = [f"The best recipe of study {study}" + (f", for {of}" if of else "") + "."]
     heading += [verdict.sentence(result, metric)]
     for d in result.differences:
         heading.append(f"  {metric} against {d.control}: {verdict.figure(d, metric)}, {d.n} seeds: {d.verdict}")
     for d in result.test_differences:
-        heading.append(f"  test, read once, against {d.control}: {verdict.figure(d, metric)}: {d.verdict}")
-    heading += [f"The 95 % interval is {verdict.LEFT_OUT}.", "Train it:    autokd train recipe.yaml", "Prove it:    autokd reproduce recipe.yaml"]
+        heading.append(f"  test, read {verdict.times(len(table.tests))}, against {d.control}: {verdict.figure(d, metric)}: {d.verdict}")
+    heading += [f"The 95 % interval is {verdict.LEFT_OUT}."] if len(result.seeds) > 1 else []
+    heading += ["Train it:    autokd train recipe.yaml", "Prove it:    autokd reproduce recipe.yaml"]
     return compose(heading, trial.recipe, _provenance(study, table, result), _results(table, result, metric))
 
 

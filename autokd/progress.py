@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from autokd import asha, verdict
-from autokd.ledger import BROKEN, Event, Trial
+from autokd.ledger import BROKEN, ENDED, Event, Trial
 from autokd.summary import varied
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class View:
     def __init__(self, *, quiet: bool = False):
         self.console = Console(stderr=True, highlight=False)
         self.quiet, self.live, self.study = quiet, None, None  # type: bool, Live | None, Study | None
-        self.began, self.before = time.monotonic(), 0  # before: epochs that earlier drivers had done
+        self.began = time.monotonic()
+        self.pace: tuple[float, int] | None = None  # when this session's first epoch was reported, and the epochs by then: what follows tells the rate
         self.counts: Counter[str] = Counter()
         self.warned: set[str] = set()
 
@@ -37,7 +38,6 @@ class View:
 
     def follow(self, study: Study) -> None:
         self.study = study
-        self.before = sum(t.epochs for t in study.trials.values())
         for facts in [t.facts for t in study.trials.values()] + [e.get("facts", {}) for e in study.book.table.teachers.values()]:
             self._count(facts)
         if self.quiet:
@@ -59,6 +59,8 @@ class View:
     def _heard(self, e: Event) -> None:
         assert self.study is not None
         kind = e["event"]
+        if kind == "epoch" and self.pace is None:
+            self.pace = (time.monotonic(), spent(list(self.study.trials.values())))
         trial = self.study.trials.get(e.get("trial", -1))
         if kind in {"finished", "teacher"}:
             self._count(e.get("facts", {}))
@@ -75,9 +77,10 @@ class View:
         if trial and kind in {"finished", "paused"} | BROKEN:
             value = self.study.value(trial)
             shown = f"{self.study.metric} {value:.4f}" if value is not None else ""
-            self.say(f"[{self._clock()}] {trial.role} {trial.number}: {trial.state} after {trial.epochs} epochs {shown} {e.get('reason', '')}".rstrip())
+            role = verdict.CONTROLS.get(trial.role, trial.role)
+            self.say(f"[{self._clock()}] {role} {trial.number}: {trial.state} after {trial.epochs} epochs {shown} {e.get('reason', '')}".rstrip())
         elif kind == "searched":
-            self.say(f"[{self._clock()}] search over; confirming {len(e['groups'])} finalists beside their controls")
+            self.say(f"[{self._clock()}] search over; confirming the finalists beside their controls, {len(e['finals'])} runs")
         elif kind == "test":
             self.say(f"[{self._clock()}] test pictures read")
 
@@ -99,7 +102,8 @@ class View:
             phase = "starting workers"
         else:
             phase = "searching" if study.book.table.finalists is None else "confirming the finalists"
-        grid.add_row("phase", f"{phase}, {self._clock()} elapsed, about {self._left(trials)} to go")
+        left = self._left(trials)
+        grid.add_row("phase", f"{phase}, {self._clock()} elapsed" + (f", about {left} to go" if left else ""))
         if best:
             grid.add_row("best so far", f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at epoch {best[0].epochs}")
             grid.add_row("", varied(best[0]))
@@ -107,30 +111,40 @@ class View:
         for state in ORDER:
             if states[state]:
                 text.append(f"{states[state]} {state}  ", style=COLOURS[state])
-        grid.add_row("trials", text)
+        if text:
+            grid.add_row("trials", text)
         if study.lessons:
             grid.add_row("teachers", "training or loading " + ", ".join(model for _, model in list(study.lessons.values())))
-        spent = sum(t.epochs for t in trials)
-        grid.add_row("epochs", f"{spent} of about {self._planned(trials)}")
+        grid.add_row("epochs", f"{spent(trials)} of about {self._planned(trials)}")
         asked = self.counts["tables made"] + self.counts["tables read"]
         if asked:
             grid.add_row("teacher tables", f"{self.counts['tables read'] / asked:.0%} from the cache, networks trained: {self.counts['networks trained']}")
         return grid
 
     def _planned(self, trials: list[Trial]) -> int:
-        """Epochs of the whole study, from what its trials took so far."""
+        """Epochs of the whole study: while it searches, from what its trials take; then the finals are laid out, and it is known."""
         assert self.study is not None
         study = self.study
+        if study.book.table.finalists is not None:
+            return sum(t.epochs if t.searching or t.state in ENDED else t.recipe["train"]["epochs"] for t in trials)
         length = study.space.base.train.epochs
         rungs = asha.rungs(study.search.asha, length)
         expected = length if not rungs else rungs[0] + (length - rungs[0]) / study.search.asha.reduction
-        search = sum(t.epochs for t in trials if t.searching) if study.book.table.finalists is not None else round(expected * study.trials_wanted)
         per = study.per.options if study.per else [None]
-        return search + round((study.search.finalists.top + 2) * len(per) * study.search.finalists.seeds * length)
+        finals = (study.search.finalists.top + 2) * len(per) * study.search.finalists.seeds * length
+        return round(expected * study.trials_wanted + finals)
 
     def _left(self, trials: list[Trial]) -> str:
-        spent = sum(t.epochs for t in trials)
-        if spent < self.before + 10:
-            return "?"
-        seconds = (time.monotonic() - self.began) * max(self._planned(trials) - spent, 0) / (spent - self.before)
+        """At the rate of this session's own epochs: neither the start nor what an earlier session did counts. ``""``: not known yet."""
+        if self.pace is None:
+            return ""
+        since, before = self.pace
+        todo, done = self._planned(trials) - spent(trials), spent(trials) - before
+        if done < 10 or todo <= 0:
+            return ""
+        seconds = (time.monotonic() - since) * todo / done
         return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"
+
+
+def spent(trials: list[Trial]) -> int:
+    return sum(t.epochs for t in trials)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from autokd import space as spaces
 from autokd import verdict
-from autokd.ledger import Trial
+from autokd.ledger import BROKEN, Table, Trial
+from autokd.verdict import Result
 
 if TYPE_CHECKING:
     from autokd.search import Outcome
@@ -16,15 +19,20 @@ def as_text(outcome: Outcome) -> str:
     table, metric = outcome.table, outcome.metric
     states = Counter(t.state for t in table.trials.values() if t.searching)
     lines = [f"study {outcome.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))]
+    broken = reasons(t for t in table.trials.values() if t.state in BROKEN)
+    lines += [f"broken off: {broken}"] if broken and outcome.recipe is not None else []
     for result in verdict.winners(outcome.results):
         source = table.trials[result.trial]
-        lines += ["", f"{'' if result.group is None else f'{result.group}: '}trial {result.trial} ({varied(source)})"]
-        lines.append(f"  {metric} {result.mean:.4f} ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)")
+        of = group(table, result)
+        lines += ["", (f"{of}: " if of else "") + f"trial {result.trial} ({varied(source)})"]
+        several = len(result.seeds) > 1
+        over = f" ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)" if several else " (one fresh seed)"
+        lines.append(f"  {metric} {result.mean:.4f}{over}")
         lines += [f"  against {d.control + ':':15} {verdict.figure(d, metric)}: {d.verdict}" for d in result.differences]
-        if result.is_reference:
-            lines.append("  against reference KD: it is reference KD itself")
+        if result.itself:
+            lines.append(f"  against {result.itself}: it is {result.itself} itself")
         if result.test_mean is not None:
-            lines.append(f"  test, read once: {metric.replace('val/', '')} {result.test_mean:.4f}")
+            lines.append(f"  test, read {verdict.times(len(table.tests))}: {metric.replace('val/', '')} {result.test_mean:.4f}")
             lines += [f"    against {d.control + ':':15} {verdict.figure(d, metric)}: {d.verdict}" for d in result.test_differences]
     for rung, r, n in outcome.rungs:
         known = f"{r:.2f}" if r is not None else "not known"
@@ -37,14 +45,12 @@ def as_text(outcome: Outcome) -> str:
     for warning in verdict.weak_teachers(table):
         lines += ["", f"Warning: {warning}. Distil from a better one."]
     if outcome.winner is not None:
-        lines += ["", verdict.sentence(outcome.winner, metric), f"The 95 % interval is {verdict.LEFT_OUT}."]
-    if len(table.tests) > 1:
-        lines.append(f"Test data was read {len(table.tests)} times.")
+        lines += ["", verdict.sentence(outcome.winner, metric)]
+        lines += [f"The 95 % interval is {verdict.LEFT_OUT}."] if len(outcome.winner.seeds) > 1 else ["One seed cannot tell a difference from chance."]
     if outcome.recipe is None and any(not g["runs"] for g in table.finalists or []):
         lines += ["", "No recipe: no finals were asked for"]
     elif outcome.recipe is None:
-        reasons = Counter(t.reason for t in table.trials.values() if t.reason)
-        lines += ["", "No recipe: " + ("; ".join(f"{n} × {r}" for r, n in reasons.most_common(3)) or "no trial keeps the constraints")]
+        lines += ["", "No recipe: " + (reasons(table.trials.values()) or "no trial keeps the constraints")]
     else:
         lines += ["", str(outcome.recipe)]
     return "\n".join(lines)
@@ -66,6 +72,18 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "teachers": [{k: e.get(k) for k in ("model", "state", "resolution", "given", "assistant", "metrics")} for e in outcome.table.teachers.values()],
         "warnings": [*outcome.warnings, *verdict.weak_teachers(outcome.table)],
     }
+
+
+def group(table: Table, result: Result) -> str:
+    """``student/resolution 6``: of what the result is the best; ``""`` where the finals have no groups."""
+    if result.group is None:
+        return ""
+    return f"{spaces.thaw(table.created['frozen']).search.finalists.per} {result.group}"
+
+
+def reasons(trials: Iterable[Trial]) -> str:
+    """Why runs broke off, the most frequent first."""
+    return "; ".join(f"{n} × {reason}" for reason, n in Counter(t.reason for t in trials if t.reason).most_common(3))
 
 
 def varied(trial: Trial) -> str:

@@ -42,6 +42,7 @@ from autokd import ledger
 from autokd.document import UserError, canonical, dump, flatten, flow, write_atomically
 from autokd.ledger import ENDED, Event, Table, Trial
 from autokd.settings import Search
+from autokd.verdict import CONTROLS
 
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "GIT_PYTHON_REFRESH": "quiet",
@@ -251,6 +252,8 @@ class Tracker:
             "autokd.group": "" if trial.group is None else flow(trial.group), "autokd.confirms": ", ".join(map(str, self._confirms(trial))),
         }  # fmt: skip
         name = f"{trial.number:03d} {trial.name or trial.role}"
+        if trial.parent is not None:
+            name = f"{trial.number:03d} {CONTROLS.get(trial.role, f'finalist {trial.parent}')}, seed {trial.seed}"
         run = self.client.create_run(self.experiment, start_time=_ms(trial.started), tags=_clean(tags), run_name=_shorten(name))
         known = self.runs[str(trial.number)] = Known(run.info.run_id, run.info.artifact_uri)
         return known

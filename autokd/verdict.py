@@ -42,7 +42,7 @@ class Result:
     best_trial: int  # the run of the first finalist seed: the student that is exported, never the best
     runs: dict[str, dict[int, int]]  # role → seed → trial
     differences: list[Difference] = field(default_factory=list)
-    is_reference: bool = False  # the winner is the reference KD itself
+    itself: str = ""  # the control that the winner is, if so: its runs are the control's own
     test_mean: float | None = None
     test_differences: list[Difference] = field(default_factory=list)
 
@@ -84,11 +84,11 @@ def results(table: Table, metric: str, sign: int) -> list[Result]:
         mean = sum(ours.values()) / len(ours)
         sd = math.sqrt(sum((v - mean) ** 2 for v in ours.values()) / max(len(ours) - 1, 1))
         result = Result(entry["group"], entry["trial"], mean, sd, sorted(ours), runs["finalist"][min(ours)], runs)
-        result.is_reference = entry["runs"].get("control-kd") == entry["runs"]["finalist"]
-        result.differences = _against(on_val, sign, result.is_reference)
+        result.itself = next((CONTROLS[role] for role in CONTROLS if entry["runs"].get(role) == entry["runs"]["finalist"]), "")
+        result.differences = _against(on_val, sign, result.itself)
         if on_test["finalist"]:
             result.test_mean = sum(on_test["finalist"].values()) / len(on_test["finalist"])
-            result.test_differences = _against(on_test, sign, result.is_reference)
+            result.test_differences = _against(on_test, sign, result.itself)
         out.append(result)
     groups = list(dict.fromkeys(str(r.group) for r in out))
     return sorted(out, key=lambda r: (groups.index(str(r.group)), -sign * r.mean))
@@ -99,13 +99,13 @@ def _complete(table: Table, numbers: dict[str, int]) -> dict[int, int]:
     return {int(seed): n for seed, n in numbers.items() if table.trials[n].state == "complete"}
 
 
-def _against(values: dict[str, dict[int, float]], sign: int, is_reference: bool) -> list[Difference]:
+def _against(values: dict[str, dict[int, float]], sign: int, itself: str) -> list[Difference]:
     """The winner's paired differences to its controls, over the seeds that both have."""
     ours, out = values["finalist"], []
     for role, control in CONTROLS.items():
         theirs = values.get(role, {})
         both = sorted(set(ours) & set(theirs))
-        if both and not (is_reference and role == "control-kd"):
+        if both and control != itself:
             out.append(paired(control, [ours[s] for s in both], [theirs[s] for s in both], sign))
     return out
 
@@ -155,8 +155,12 @@ def weak_teachers(table: Table) -> list[str]:
 def sentence(result: Result, metric: str) -> str:
     """The answer in one line, in points where the metric is a fraction."""
     alone = next((d for d in result.differences if d.control == CONTROLS["control-ce"]), None)
+    if result.itself == CONTROLS["control-ce"]:
+        return "Distillation did not help: the best of all is the student trained alone."
     if alone is None:
         return "The finals have no control to compare with: there is no verdict."
+    if not math.isfinite(alone.low):
+        return f"No verdict: {figure(alone, metric)} against the student alone; that may be chance."
     if alone.verdict == "better":
         return f"Distillation helps: {figure(alone, metric)} against the student alone."
     if alone.verdict == "worse":
@@ -176,3 +180,7 @@ def figure(d: Difference, metric: str) -> str:
 def scale(metric: str) -> tuple[int, str]:
     """By what differences of the metric are multiplied to be told, and the unit behind the number: fractions are told in points."""
     return (100, " points") if metric.endswith(("accuracy", "ece", "agreement")) else (1, "")
+
+
+def times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from browser import chromium
-from conftest import ROOT, autokd
+from conftest import autokd
 from synthetic import Story, study
 
 from autokd import ledger, report, verdict
@@ -71,6 +71,7 @@ def test_the_first_line_is_the_answer(finished: Path) -> None:
     best = verdict.overall(verdict.results(table, "val/accuracy", 1), 1)
     assert best is not None
     outline = Outline(page.html)
+    assert '<p class="study">Which temperature policy, and how warm? · data: digits</p>' in page.html
     first = outline.text["h1"][0]
     assert first.startswith(verdict.sentence(best, "val/accuracy")) and "[" in first
     assert f"trial {best.trial}" in first and "taught by" in first and "kl weight" in first
@@ -83,6 +84,9 @@ def test_the_first_line_is_the_answer(finished: Path) -> None:
         for d in [*result.differences, *result.test_differences]:
             assert any(verdict.figure(d, "val/accuracy") in c for c in cells), d
     assert len(outline.charts) >= 7
+    assert "without any distillation (student alone)" in page.html and "nll: the surprise at the right answer" in page.html
+    assert "<summary>Seed by seed, for student resolution " in page.html and "Before the dot: student resolution." in page.html
+    assert "Broken off: 4 oom (4 × the loss was not finite in epoch 3)." in page.html
     assert "autokd reproduce recipe.yaml" in page.html and "Prove it:" in page.html
 
 
@@ -128,10 +132,20 @@ def test_a_study_that_is_not_over(tmp_path: Path) -> None:
     assert "no trial has reported" in report.page(story.book.path).answer
     story.search(4)
     page = report.page(story.book.path)
+    assert "of 40 trials: " in page.html and "paused or stopped early" not in page.html
     assert page.answer.startswith("No answer yet") and "Best of 4 trials" in page.answer and "autokd search --resume s" in page.html
     story.confirm()
     page = report.page(story.book.path)
-    assert "The study is not finished" in page.html and "Test data was not read" in page.html
+    assert "of 40 trials: " not in page.html and "The study is not finished" in page.html and "Test data was not read" in page.html
+    story.book.close()
+
+
+def test_a_paused_trial_may_go_on(tmp_path: Path) -> None:
+    story = Story(tmp_path / "studies" / "s", finals=2)
+    story.search(6)
+    assert '"paused or stopped early (' in report.page(story.book.path).html
+    story.confirm()
+    assert '"stopped early (' in report.page(story.book.path).html
     story.book.close()
 
 
@@ -145,6 +159,15 @@ def test_no_trial_succeeded(tmp_path: Path) -> None:
     story.add("closed", recipe=None, recipe_text="", results=[])
     assert report.page(story.book.path).answer == "No answer: no trial succeeded. 1 × the loss was not finite"
     story.book.close()
+
+
+def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
+    page = report.page(study(tmp_path / "studies" / "s", 24, finals=1, per=False)).html.split("<h2>Recipe</h2>")[0]
+    outline = Outline(page)
+    assert "One seed cannot tell a difference from chance." in outline.text["li"] and "95 % interval" not in page
+    assert not [c for c in outline.text["td"] if "±" in c or "1 seeds" in c] and "val/accuracy, one fresh seed" in page
+    forest = next(c for c in outline.charts if "error_x" in c["data"][0])
+    assert forest["layout"]["xaxis"]["rangemode"] == "tozero"  # else there is no line to be right of
 
 
 def test_rank_correlation_counts_only_what_ran_on_whatever_its_rank(tmp_path: Path) -> None:
@@ -219,8 +242,16 @@ def test_time_is_split_as_the_ledger_tells_it(tmp_path: Path) -> None:
         story.add("epoch", 1.0, trial=0, attempt=2, epoch=epoch, metrics={"val/accuracy": 0.5})
     story.add("finished", 0.0, trial=0, attempt=2, facts={})
     s = report.spent(report.View("s", story.book.events, story.book.table))
+    assert "finals:" not in report.page(story.book.path).html
     assert math.isclose(s.epochs["search"], 4.0) and math.isclose(s.again, 1.0) and math.isclose(s.ahead, 10.0)
     story.book.close()
+
+
+def test_time_of_the_finals_is_that_of_all_groups(finished: Path) -> None:
+    cells = Outline(report.page(finished).html).text["td"]
+    view = report.View("demo", *ledger.read(finished))
+    assert view.best is not None and len(view.results) > 1  # so not the winner's alone
+    assert [c.strip() for c in cells if "finals:" in c] == ["finals: all finalists", "finals: reference KD", "finals: student alone"]
 
 
 def test_bins_of_several_runs_are_pooled_by_their_counts() -> None:
@@ -244,7 +275,7 @@ def test_the_command(finished: Path, tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_in_a_browser(finished: Path, tmp_path: Path) -> None:
-    """No complaint, no request, every chart drawn, nothing wider than a phone; and the README's picture."""
+    """No complaint, no request, every chart drawn, nothing wider than a phone; and a picture that is small."""
     file = report.write(finished, tmp_path / "page.html")
     with chromium() as page:
         for width, phone in ((1280, False), (390, True)):
@@ -260,7 +291,7 @@ def test_in_a_browser(finished: Path, tmp_path: Path) -> None:
         assert page.pdf(tmp_path / "page.pdf").stat().st_size > 50_000
         page.open(file.as_uri(), width=1120)
         page.wait(DRAWN)
-        smaller(page.screenshot(ROOT / "docs" / "report.png", height=1180))
+        smaller(page.screenshot(tmp_path / "report.png", height=1180))
 
 
 @pytest.mark.browser

@@ -529,21 +529,6 @@ def test_the_time_limit_counts_all_drivers_and_not_the_nights_between_them(tmp_p
     assert study.book.table.stopping == "40 seconds are over" and len(study.trials) == 1
 
 
-def test_the_time_left_is_told_from_what_this_driver_did(tmp_path: Path, space_file: Path) -> None:
-    s = loaded(space_file)
-    study = new(tmp_path, s)
-    drive(study, most=100)
-    study.book.close()
-    again, view = Study(s, Ledger(tmp_path / "a").open()), progress.View(quiet=True)
-    view.follow(again)
-    view.began -= 60.0
-    assert view._left(list(again.trials.values())) == "?"
-    drive(again, most=20)
-    trials = list(again.trials.values())
-    left = view._planned(trials) - sum(t.epochs for t in trials)
-    assert left > 20 and view._left(trials) == f"{60 * left // 20 // 60} min"
-
-
 def test_the_live_view_may_be_drawn_at_any_moment(tmp_path: Path, space_file: Path) -> None:
     study = new(tmp_path, loaded(space_file, "search/trials=300", "search/sampler=random", "search/finalists/seeds=0"), jobs=8, teach=True)
     view, over, wrong = progress.View(quiet=True), threading.Event(), []

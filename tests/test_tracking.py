@@ -22,7 +22,7 @@ from urllib.parse import quote
 import pytest
 import synthetic
 from browser import chromium
-from conftest import ROOT, autokd
+from conftest import autokd
 from synthetic import START, Story, study
 from test_report import HOSTILE, WORD, smaller
 
@@ -119,6 +119,8 @@ def test_what_is_written(written: Path) -> None:
         if t.state == "complete":
             assert metrics["run/peak_memory_mb"] == 940.5 and metrics["run/seconds"] == 2.5 and metrics["student/params"] == 770
         if t.parent is not None:
+            said = {"finalist": f"finalist {t.parent}", "control-kd": "reference KD", "control-ce": "student alone"}[t.role]
+            assert run.info.run_name == f"{t.number:03d} {said}, seed {t.seed}"
             assert str(t.parent) in tags["autokd.confirms"] and "test/accuracy" in metrics
         if t.state == "pruned":
             assert tags["autokd.rung"] == "9"
@@ -416,7 +418,7 @@ def choose_columns(page: Any, away: list[str], wanted: list[str]) -> None:
 
 @pytest.mark.browser
 def test_the_ui_in_a_browser(written: Path) -> None:
-    """A search's children stand under their parent, the compare view has the slash-path parameters; the README's picture."""
+    """A search's children stand under their parent, the compare view has the slash-path parameters."""
     experiment = client(store(written)).get_experiment_by_name("done").experiment_id
     found = runs(store(written), "done")
     names = "Array.from(document.querySelectorAll('.ag-row a')).map(a => a.innerText)"
@@ -432,7 +434,7 @@ def test_the_ui_in_a_browser(written: Path) -> None:
         assert shown[0] == "done" and len([name for name in shown if re.match(r"\d{3} ", name)]) > 5
         parameters = ["distill/temperature/kind", "distill/temperature/tau", "student/resolution"]
         choose_columns(page, ["Dataset", "Source", "Models"], ["val/accuracy", *parameters, "autokd.role", "autokd.state"])
-        smaller(page.screenshot(ROOT / "docs" / "mlflow.png"))
+        smaller(page.screenshot(written / "mlflow.png"))
         trials = [found[k].info.run_id for k in ("0", "1", "2")]
         page.open(f"{url}/#/compare-runs?runs={quote(json.dumps(trials))}&experiments={quote(json.dumps([experiment]))}", width=1440)
         for path in ("distill/temperature/tau", "distill/temperature/kind", "distill/losses/kl/weight", "student/resolution"):

@@ -1,4 +1,4 @@
-"""The study's page: one HTML file that opens anywhere, asks the network for nothing, and begins with the answer. Light.
+"""The study's page: one HTML file that opens anywhere, asks the network for nothing, and begins with the answer, below the study's title. Light.
 
 Everything is read from the ledger. Charts are drawn by plotly.js, which the file carries; they are SVG, so that they print.
 What users wrote (titles, names, choices, reasons) is only ever text: escaped in HTML, in the charts' JSON and for plotly's own
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autokd import ledger
 from autokd.document import write_atomically
-from autokd.report.answer import first_line, notes, tiles
+from autokd.report.answer import about, first_line, notes, tiles
 from autokd.report.charts import thin
 from autokd.report.coordinates import parallel
 from autokd.report.fanova import importance, importances
@@ -68,7 +68,7 @@ def page(folder: Path) -> Page:
     """The page of the study in ``folder``, finished or not."""
     view = View(folder.name, *ledger.read(folder))
     headline, choice = first_line(view)
-    header = f'<header><h1>{esc(headline)} <span class="choice">{esc(choice)}</span></h1>{notes(view)}{tiles(view)}</header>'
+    header = f'<p class="study">{esc(about(view))}</p><h1>{esc(headline)} <span class="choice">{esc(choice)}</span></h1>{notes(view)}{tiles(view)}'
     sections = [(title, section(view)) for title, section in SECTIONS.items()]
-    body = "".join(f"<section><h2>{esc(title)}</h2>{content}</section>" for title, content in sections if content)
-    return Page(document(view.title, header + body + provenance(view)), headline, f"{headline} {choice}".strip())
+    body = f"<header>{header}</header>" + "".join(f"<section><h2>{esc(title)}</h2>{content}</section>" for title, content in sections if content)
+    return Page(document(view.title, body + provenance(view)), headline, f"{headline} {choice}".strip())

@@ -6,9 +6,16 @@ from collections import Counter
 
 from autokd import verdict
 from autokd.ledger import Trial
-from autokd.report.parts import choices, duration, esc, number, times
+from autokd.report.parts import choices, duration, esc, number
 from autokd.report.view import ROLES, View, setting
+from autokd.summary import reasons
 from autokd.verdict import Result
+
+
+def about(view: View) -> str:
+    """Which study this is the page of, for whoever was sent it: its title, and the data."""
+    data = sorted({str(setting(t, "data/name")) for t in view.trials})
+    return " · ".join([view.title, *([f"data: {', '.join(data)}"] if data else [])])
 
 
 def first_line(view: View) -> tuple[str, str]:
@@ -16,9 +23,8 @@ def first_line(view: View) -> tuple[str, str]:
     if view.best is not None:
         return verdict.sentence(view.best, view.metric), _recipe(view.table.trials[view.best.trial])
     if not view.ranked:
-        broken = Counter(t.reason for t in view.trials if t.reason)
-        reasons = "; ".join(f"{n} × {r}" for r, n in broken.most_common(3))
-        return ("No answer: no trial succeeded." if broken else "No answer yet: no trial has reported."), reasons
+        broken = reasons(view.trials)
+        return ("No answer: no trial succeeded." if broken else "No answer yet: no trial has reported."), broken
     headline = "No answer: nothing was confirmed over fresh seeds." if view.table.closed else "No answer yet: the study is not finished."
     return headline, _best_of_search(view)
 
@@ -42,7 +48,7 @@ def notes(view: View) -> str:
     """What else must be said with the answer; nothing where there is none."""
     if view.best is None:
         return ""
-    out = [*_reference(view.best, view.metric), *_test(view.best, view.metric)]
+    out = [*_reference(view), *_test(view.best, view.metric)]
     if view.table.closed is None:
         out.append("The study is not finished: this may change.")
     if view.table.stopping:
@@ -50,14 +56,20 @@ def notes(view: View) -> str:
     if len(view.table.tests) > 1:
         out.append(f"Test data was read {len(view.table.tests)} times.")
     out += [f"Warning: {warning}." for warning in verdict.weak_teachers(view.table)]
-    out.append(f"The 95 % intervals are {verdict.LEFT_OUT}.")
+    several = len(view.best.seeds) > 1
+    out.append(f"The 95 % intervals are {verdict.LEFT_OUT}." if several else "One seed cannot tell a difference from chance.")
     return "<ul class=notes>" + "".join(f"<li>{esc(n)}</li>" for n in out) + "</ul>"
 
 
-def _reference(best: Result, metric: str) -> list[str]:
+def _reference(view: View) -> list[str]:
     """Whether the winner is more than plain KD."""
-    if best.is_reference:
-        return ["The winner is reference KD itself: over fresh seeds nothing else that was confirmed did better."]
+    best, metric = view.best, view.metric
+    assert best is not None
+    if best.itself == ROLES["control-ce"]:
+        return []  # the headline says so
+    if best.itself:
+        others = "over fresh seeds nothing else that was confirmed did better" if len(view.results) > 1 else "nothing else was confirmed"
+        return [f"The winner is reference KD itself: {others}."]
     meaning = {"better": "", "worse": ": plain KD is the better choice", "not distinguishable": ": that its extras help is not shown"}
     found = [d for d in best.differences if d.control == ROLES["control-kd"]]
     return [f"Against reference KD {verdict.figure(d, metric)}, {d.verdict}{meaning[d.verdict]}." for d in found]
@@ -81,7 +93,8 @@ def tiles(view: View) -> str:
     full = [e for e in view.table.teachers.values() if not e.get("assistant") and "val/accuracy" in e.get("metrics", {})]
     out += [(number(e["metrics"]["val/accuracy"]), f"val/accuracy of the teacher {e['model']} at {e['resolution']} px") for e in full[:2]]
     states = Counter(t.state for t in view.searched)
-    out.append((str(len(view.searched)), "trials: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))))
+    asked = view.table.created.get("trials") if view.table.finalists is None else None
+    out.append((str(len(view.searched)), (f"of {asked} " if asked else "") + "trials: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))))
     epochs = sum(1 for e in view.events if e["event"] == "epoch")
     out.append((f"{epochs:,}".replace(",", "\u202f"), "epochs trained, finals included"))
     seconds = view.events[-1]["t"] - view.events[0]["t"] if view.events else 0.0
@@ -92,7 +105,8 @@ def tiles(view: View) -> str:
 def _results(view: View) -> list[tuple[str, str]]:
     if view.best is None:
         return []
-    out = [(number(view.best.mean), f"{view.metric}, ± {number(view.best.sd)} (sd) over {len(view.best.seeds)} fresh seeds")]
+    n = len(view.best.seeds)
+    out = [(number(view.best.mean), f"{view.metric}, ± {number(view.best.sd)} (sd) over {n} fresh seeds" if n > 1 else f"{view.metric}, one fresh seed")]
     if view.best.test_mean is not None:
-        out.append((number(view.best.test_mean), f"{view.metric.replace('val/', 'test/')}, read {times(len(view.table.tests))}"))
+        out.append((number(view.best.test_mean), f"{view.metric.replace('val/', 'test/')}, read {verdict.times(len(view.table.tests))}"))
     return out

@@ -9,7 +9,7 @@ from collections import defaultdict
 from autokd import verdict
 from autokd.ledger import BROKEN, Trial
 from autokd.report.charts import BLUE, COLOUR, DASH, GREY, SKY, VERMILION, Layout, Trace, chart, highlight, strand, thin, titled
-from autokd.report.parts import choices, number, plain, wrapped
+from autokd.report.parts import choices, number, plain, seeds, wrapped
 from autokd.report.view import View
 
 CURVES = 200  # drawn of a long study
@@ -22,9 +22,10 @@ def curves(view: View) -> str:
         return ""
     shown = thin(view.ranked, CURVES)
     best = [view.table.trials[r.trial] for r in verdict.winners(view.results)]
+    over = view.table.finalists is not None  # what is paused until then may go on
     rest = [t for t in shown if t not in best and t.role != "baseline"]
     kinds = [
-        ("stopped early", [t for t in rest if not view.full(t)], {"color": "#b5bdc6", "width": 1}),
+        ("stopped early" if over else "paused or stopped early", [t for t in rest if not view.full(t)], {"color": "#b5bdc6", "width": 1}),
         ("ran to the end", [t for t in rest if view.full(t)], {"color": SKY, "width": 1.5}),
         ("baselines", [t for t in view.ranked if t.role == "baseline" and t not in best], {"color": GREY, "width": 2, "dash": "dash"}),
         ("later confirmed", best, {"color": BLUE, "width": 2.5}),
@@ -80,7 +81,7 @@ def _over_seeds(view: View, role: str, name: str) -> list[Trace]:
         edge | {"y": [round(min(values[e]), 5) for e in at]},
         edge | {"y": [round(max(values[e]), 5) for e in at], "fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.13)"},
         {
-            "type": "scatter", "mode": "lines", "name": f"{name} ({len(runs)} seeds)", "x": at, "y": [round(statistics.fmean(values[e]), 5) for e in at],
+            "type": "scatter", "mode": "lines", "name": f"{name} ({seeds(len(runs))})", "x": at, "y": [round(statistics.fmean(values[e]), 5) for e in at],
             "line": {"color": COLOUR[role], "dash": DASH[role], "width": 2.5}, "legendgroup": role,
         },
     ]  # fmt: skip

@@ -26,7 +26,9 @@
   });
   function fit(width) {
     document.querySelectorAll('figure[data-chart="drawn"] .plot').forEach(function (p) {
-      if (p.offsetParent) Plotly.relayout(p, width ? {width: width, autosize: false} : {width: null, autosize: true});
+      var small = Math.min(1, width / parseFloat(p.style.minWidth || width) || 1);  // of print beside the screen: names of axes are not to meet
+      var size = {'xaxis.tickfont.size': Math.floor(13 * small)};
+      if (p.offsetParent) Plotly.relayout(p, Object.assign(size, width ? {width: width, autosize: false} : {width: null, autosize: true}));
     });
   }
   window.addEventListener('beforeprint', function () { fit(680); });

@@ -84,8 +84,8 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def times(n: int) -> str:
-    return "once" if n == 1 else f"{n} times"
+def seeds(n: int) -> str:
+    return "one seed" if n == 1 else f"{n} seeds"
 
 
 # ---------------------------------------------------------------- HTML

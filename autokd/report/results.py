@@ -9,12 +9,17 @@ from urllib.parse import quote
 from autokd import export, verdict
 from autokd.document import dump
 from autokd.report.charts import BLUE, VERMILION, Trace, chart, titled
-from autokd.report.parts import choices, esc, folded, label, note, number, plain, row, sane, short, table, times, wrapped
+from autokd.report.parts import choices, esc, folded, label, note, number, plain, row, sane, seeds, short, table, wrapped
 from autokd.report.view import ROLES, View
 from autokd.verdict import Difference, Result
 
 SIGNS = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}
 CONTROLS = ("control-ce", "control-kd")
+WORDS = (
+    "Each winner beside its own controls: the same data, networks, resolution, training and seeds, without any distillation (student alone), "
+    "or with the plain one (reference KD: soft labels at one fixed temperature). "
+)
+SPREAD = "±: the standard deviation over seeds; in brackets: the 95 % interval of the difference, “better” or “worse” where it leaves out zero."
 
 
 def confirmed(view: View) -> str:
@@ -24,14 +29,19 @@ def confirmed(view: View) -> str:
         return note("No finalist was confirmed, so nothing is compared with a control.")
     rows = []
     for r in won:
-        of = "" if r.group is None else f"<b>{esc(label(view.search.finalists.per or 'group'))} {esc(short(r.group))}</b> · "
+        of = "" if r.group is None else f"<b>{esc(_group(view, r))}</b> · "
         mark = " <em>winner</em>" if r is view.best and len(won) > 1 else ""
         rows.append(f'<tr class="group"><td colspan="4">{of}trial {r.trial}{mark}<br><small>{esc(choices(view.table.trials[r.trial]))}</small></td></tr>')
-        rows.append(row(["validation", f"{number(r.mean)} ± {number(r.sd)}<br><small>{len(r.seeds)} seeds</small>", *_cells(view, r, r.differences)]))
+        value = f"{number(r.mean)} ± {number(r.sd)}" if len(r.seeds) > 1 else number(r.mean)
+        rows.append(row(["validation", f"{value}<br><small>{seeds(len(r.seeds))}</small>", *_cells(view, r, r.differences)]))
         if r.test_mean is not None:
-            rows.append(row([f"test, read {times(len(view.table.tests))}", number(r.test_mean), *_cells(view, r, r.test_differences)]))
+            rows.append(row([f"test, read {verdict.times(len(view.table.tests))}", number(r.test_mean), *_cells(view, r, r.test_differences)]))
     head = ["", view.metric.replace("val/", ""), *(f"against {ROLES[role]}" for role in CONTROLS)]
-    return table(head, rows, "results") + _forest(view, won) + _seeds(view)
+    return note(WORDS + (SPREAD if any(len(r.seeds) > 1 for r in won) else "")) + table(head, rows, "results") + _forest(view, won) + _seeds(view)
+
+
+def _group(view: View, r: Result) -> str:
+    return f"{label(view.search.finalists.per or 'group')} {short(r.group)}"
 
 
 def _against(differences: Sequence[Difference], role: str) -> Difference | None:
@@ -43,10 +53,10 @@ def _cells(view: View, r: Result, differences: list[Difference]) -> list[str]:
     for role in CONTROLS:
         d = _against(differences, role)
         if d is not None:
-            seeds = f", {d.n} seeds" if d.n != len(r.seeds) else ""
-            out.append(f"{esc(verdict.figure(d, view.metric))}<br><small>{SIGNS[d.verdict]} {esc(d.verdict)}{seeds}</small>")
+            over = f", {seeds(d.n)}" if d.n != len(r.seeds) else ""
+            out.append(f"{esc(verdict.figure(d, view.metric))}<br><small>{SIGNS[d.verdict]} {esc(d.verdict)}{over}</small>")
         else:
-            out.append("<small>is reference KD itself</small>" if r.is_reference and role == "control-kd" else "<small>no run</small>")
+            out.append(f"<small>is {ROLES[role]} itself</small>" if r.itself == ROLES[role] else "<small>no run</small>")
     return out
 
 
@@ -54,9 +64,9 @@ def _seeds(view: View) -> str:
     """Seed by seed, for whoever wants to check the interval."""
     assert view.best is not None
     by_role = {role: {t.seed: t for t in view.runs(role)} for role in view.roles}
-    seeds = sorted({s for runs in by_role.values() for s in runs})
-    rows = [[str(s), *(number(view.value(runs[s])) if s in runs else "" for runs in by_role.values())] for s in seeds]
-    of = "" if view.best.group is None else f", for {short(view.best.group)}"
+    ours = sorted({s for runs in by_role.values() for s in runs})
+    rows = [[str(s), *(number(view.value(runs[s])) if s in runs else "" for runs in by_role.values())] for s in ours]
+    of = "" if view.best.group is None else f", for {_group(view, view.best)}"
     return folded(f"Seed by seed{of}", table(["seed", *view.roles.values()], rows))
 
 
@@ -82,11 +92,14 @@ def _forest(view: View, won: list[Result]) -> str:
             data.append(_intervals(view.metric, where, own, colour, mark))
     _, unit = verdict.scale(view.metric)
     layout = {
-        "xaxis": titled(f"winner minus control, {unit.strip() or view.metric}") | {"zeroline": True, "zerolinecolor": "#222", "zerolinewidth": 2},
+        "xaxis": titled(f"winner minus control, {unit.strip() or view.metric}")
+        | {"zeroline": True, "zerolinecolor": "#222", "zerolinewidth": 2, "rangemode": "tozero"},
         "yaxis": {"tickvals": list(heights.values()), "ticktext": list(heights), "range": [-0.6, len(heights) - 0.4], "zeroline": False},
     }
     better = "right of the line" if view.sign > 0 else "left of the line"
-    caption = f"Winner against its own controls, same seeds, with 95 % intervals of the paired difference; {better} the winner is better."
+    drawn = "with 95 % intervals of the paired difference" if any(math.isfinite(d.low) for *_, d in found) else "one seed, so without an interval"
+    of = f" Before the dot: {label(view.search.finalists.per or 'group')}." if view.groups else ""
+    caption = f"Winner against its own controls, same seeds, {drawn}; {better} the winner is better.{of}"
     return chart(data, layout, caption, height=130 + 44 * len(heights))
 
 

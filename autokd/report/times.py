@@ -14,6 +14,7 @@ from autokd.report.parts import duration, esc, note, table
 from autokd.report.view import ROLES, View
 
 FINALS = COLOUR | {"finalist": SKY}  # the search itself is blue
+NAMES = ROLES | {"finalist": "all finalists"}  # of every group, not the winner alone
 STOPS = {"paused", "pruned", "finished"} | BROKEN  # events
 
 
@@ -82,7 +83,7 @@ def _rows(view: View, available: float) -> list[tuple[str, float, str]]:
     s = spent(view)
     teachers = sum(e["seconds"] for e in view.table.teachers.values())
     rows = [("students of the search", s.epochs.get("search", 0.0), BLUE)]
-    rows += [(f"finals: {ROLES[role]}", s.epochs[role], colour) for role, colour in FINALS.items() if role in s.epochs]
+    rows += [(f"finals: {NAMES[role]}", s.epochs[role], colour) for role, colour in FINALS.items() if role in s.epochs]
     rows += [("done again after an interruption", s.again, "#000000")] if s.again else []
     rows += [("training, loading and measuring teachers", teachers, GREEN)] if teachers else []
     rows.append(("before a first epoch: start of workers, data, waiting", s.ahead, VERMILION))

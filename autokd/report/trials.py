@@ -10,6 +10,7 @@ from autokd.ledger import BROKEN, Trial
 from autokd.report.charts import BLUE, Layout, Trace, chart, thin, titled
 from autokd.report.parts import big, choices, esc, folded, label, note, number, short, table, wrapped
 from autokd.report.view import View
+from autokd.summary import reasons
 
 ROWS, TOP = 50, 15  # listed, and of these not folded away
 POINTS = 1000  # drawn beside the front
@@ -33,7 +34,9 @@ def leaderboard(view: View) -> str:
     broken = Counter(t.state for t in view.searched if t.state in BROKEN)
     text = "One seed each, and the best of many: these values flatter. What was confirmed over fresh seeds stands above. Full-length trials come first."
     text += f" {len(view.ranked) - ROWS} more are not listed." if len(view.ranked) > ROWS else ""
-    text += f" Broken off: {', '.join(f'{n} {s}' for s, n in broken.items())}." if broken else ""
+    if broken:
+        why = reasons(t for t in view.searched if t.state in BROKEN)
+        text += f" Broken off: {', '.join(f'{n} {s}' for s, n in broken.items())}" + (f" ({why})." if why else ".")
     rest = folded(f"Places {TOP + 1} to {len(rows)}", table(head, rows[TOP:], "board")) if len(rows) > TOP else ""
     return note(text) + table(head, rows[:TOP], "board") + rest
 

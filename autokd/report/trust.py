@@ -13,6 +13,7 @@ from autokd.report.parts import esc, label, note, number, short, table
 from autokd.report.view import LEAST, View
 
 MEASURES = {"val/ece": "val/ece", "val/nll": "val/nll, nats", "val/entropy": "val/entropy, nats"}
+WORDS = "ece: how far confidence and accuracy lie apart; nll: the surprise at the right answer; of both, less is better. entropy: how undecided it is."
 
 Bin = tuple[float, float, float]  # confidence, accuracy, count
 
@@ -26,7 +27,7 @@ def calibration(view: View) -> str:
         runs = view.runs(role)
         means = {m: statistics.fmean(t.last[m] for t in runs) for m in MEASURES if all(m in t.last for t in runs)}
         rows.append([esc(name), *(number(means.get(m)) for m in MEASURES), str(len(runs))])
-    measures = table(["", *MEASURES.values(), "seeds"], rows)
+    measures = table(["", *MEASURES.values(), "seeds"], rows) + note(WORDS)
     data = _diagram(view)
     if not data:
         return measures + note("This study did not record how often each run was right at which confidence, so there is no reliability diagram.")

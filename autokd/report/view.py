@@ -65,8 +65,8 @@ class View:
 
     @property
     def roles(self) -> dict[str, str]:
-        """The roles whose runs differ: a winner that is reference KD itself is not drawn twice."""
-        return {r: n for r, n in ROLES.items() if self.runs(r) and not (r == "control-kd" and self.best and self.best.is_reference)}
+        """The roles whose runs differ: a control that is the winner itself is not drawn twice."""
+        return {r: n for r, n in ROLES.items() if self.runs(r) and not (self.best and self.best.itself == n)}
 
 
 def _leaves(frozen: dict[str, Any]) -> dict[str, Free]:
