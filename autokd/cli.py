@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokd import __version__
-from autokd.document import UserError
+from autokd.document import DocumentError, UserError
 
 if TYPE_CHECKING:
     from autokd.space import Space
@@ -51,7 +51,8 @@ def main() -> None:
     try:
         app()
     except UserError as e:
-        print(e if "\n" in str(e) else f"error: {e}", file=sys.stderr)
+        for problem in e.problems if isinstance(e, DocumentError) else [e]:
+            print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `autokd methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -136,7 +137,7 @@ def _plan(space: Space | None, trials: int | None, jobs: int | None, address: st
 
     if space is None:
         raise UserError("--dry-run plans a new search: give --space FILE")
-    made = plan.probe(space, plan.plan(space, trials), jobs or search.room(space, address).jobs(space.search.resources.gpu))
+    made = plan.probe(space, plan.plan(space, trials), jobs or search.checked(space, address=address).jobs(space.search.resources.gpu))
     print(json.dumps(plan.as_json(made)) if as_json else plan.text(space, made))
 
 
@@ -251,15 +252,17 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Recipes and searc
     """Check recipes and spaces; every problem with file, line and path."""
     from autokd import recipe as recipes
     from autokd import space as spaces
-    from autokd.document import DocumentError, is_space, read
+    from autokd.document import is_space, read
 
     problems = []
     for file in files:
         try:
             doc = read(file)
             space = is_space(doc.data)
-            spaces.load(doc) if space else recipes.load(doc)
+            made = spaces.load(doc).base if space else recipes.load(doc)
             print(f"{file}: ok ({'search space' if space else 'recipe'})")
+            for path, name in recipes.absent(made).items():
+                print(f"{file}: note: {path}: {name} is not there")
         except DocumentError as e:
             problems += e.problems
     if problems:

@@ -67,11 +67,12 @@ class DocumentError(UserError):
 
 @dataclass
 class Document:
-    """A parsed file: plain ``data``, and for every path of keys the line it stands on."""
+    """A parsed file: plain ``data``, and for every path of keys the line it stands on, or the option that gave it instead of the file."""
 
     data: dict[str, Any]
     file: str = "<built in>"
     lines: dict[Keys, int] = field(default_factory=dict)
+    options: dict[Keys, str] = field(default_factory=dict)
 
     def line(self, path: str | Keys) -> int:
         """The line of ``a/b/c``, or of the nearest parent that the file does have."""
@@ -81,7 +82,15 @@ class Document:
         return self.lines.get(keys, 1)
 
     def problem(self, path: str, rule: str, value: Any = None, hint: str = "", at: Keys | None = None) -> Problem:
-        return Problem(self.file, self.line(at if at is not None else path), path, rule, value, hint)
+        keys = at if at is not None else split(path)
+        if option := self.option(keys):
+            return Problem(option, 0, path, rule, value, hint)
+        return Problem(self.file, self.line(keys), path, rule, value, hint)
+
+    def option(self, path: str | Keys) -> str:
+        """The option that gave what stands at this path; ``""`` where the file did."""
+        keys = split(path) if isinstance(path, str) else path
+        return next((self.options[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in self.options), "")
 
 
 def set_in_order(items: Iterable[Any]) -> list[Any]:

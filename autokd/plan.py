@@ -85,6 +85,18 @@ def teachers(space: Space) -> dict[tuple[str, str], Recipe]:
     return out
 
 
+def needs(space: Space) -> tuple[set[str], set[str]]:
+    """The networks that some trial builds, and the files that some trial reads."""
+    networks: set[str] = set()
+    files: set[str] = set()
+    for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
+        made, _ = recipes.check(space.point(choose).data)
+        if made:
+            networks |= {made.student.model} | {m.student.model for m in made.members()}
+            files |= {file for path, file in recipes.files(made).items() if path == "teacher/weights" and made.needs_teacher}
+    return networks, files
+
+
 def probe(space: Space, out: Plan, jobs: int) -> Plan:
     """Measure epochs of the base on some of its pictures, with and without their tables, and predict time and disk from them."""
     import torch

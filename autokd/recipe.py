@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from autokd import __version__, axes, sources, zoo
 from autokd.axes import Fraction, NonNegative, Positive
-from autokd.document import Document, DocumentError, UserError, canonical, is_recipe, is_space, nearest, put, read, value_of
+from autokd.document import Document, DocumentError, UserError, canonical, is_recipe, is_space, nearest, put, read, split, value_of
 
 FORMAT = 1  # raised when an old recipe would no longer mean what it meant
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # format n → what makes n + 1 of it, where that can be done
@@ -504,7 +504,7 @@ def load(path: str | Path | Document, sets: tuple[str, ...] = ()) -> Recipe:
     if is_space(doc.data):
         raise UserError(f"{doc.file} is a search space, not a recipe: run it with `autokd search --space {doc.file}`")
     override(doc, sets)
-    return placed(parse(doc.data, doc), doc, sets)
+    return placed(parse(doc.data, doc), doc)
 
 
 def files(r: Recipe) -> dict[str, str]:
@@ -517,24 +517,32 @@ def files(r: Recipe) -> dict[str, str]:
     return out
 
 
-def placed(r: Recipe, doc: Document, sets: tuple[str, ...] = ()) -> Recipe:
+def absent(r: Recipe) -> dict[str, str]:
+    """Of :func:`files` those that are not there for now; what lies below ``--data-dir`` is not looked for."""
+    return {path: name for path, name in files(r).items() if not Path(name).expanduser().exists() and (r.needs_teacher or path == "data/name")}
+
+
+def placed(r: Recipe, doc: Document) -> Recipe:
     """The recipe with the whole path of a teacher's file: in the document it is relative to it, in ``--set`` to the user.
+
+    So is a folder of pictures that lies beside the document and not in the current folder, where it is looked for first.
 
     A recipe that came from elsewhere (it has a provenance and is not one of this user's own studies) may only name files in its
     own folder. Raises :class:`DocumentError` for others.
     """
     folder = Path(doc.file).resolve().parent
     own = folder.is_relative_to(Path(os.environ.get("AUTOKD_RUNS") or "mlruns").resolve() / "studies")
-    given = {item.partition("=")[0] for item in sets}
     problems, changes = [], {}
     for path, name in files(r).items():
-        typed = any(path == g or path.startswith(f"{g}/") for g in given)
+        typed = bool(doc.option(path))
         whole = Path(os.path.abspath((Path.cwd() if typed else folder) / os.path.expanduser(name)))
         if not typed and not own and "provenance" in doc.data and not whole.resolve().is_relative_to(folder):
             rule = "lies outside the folder of a recipe that came from elsewhere"
             problems.append(doc.problem(path, rule, name, f"if you trust it, name it yourself: --set {path}=…"))
         if path == "teacher/weights":
             changes[path] = str(whole)
+        elif not typed and whole.is_dir() and not Path(os.path.expanduser(name)).is_dir():
+            changes[path] = f"folder:{whole}"
     if problems:
         raise DocumentError(problems)
     return r.with_(changes) if changes else r
@@ -550,5 +558,6 @@ def override(doc: Document, sets: tuple[str, ...]) -> None:
             if path.startswith("distill/") and isinstance(doc.data.get("distill"), dict):
                 doc.data["distill"] = expand(doc.data["distill"]) if axes.find_preset(doc.data["distill"].get("preset")) else doc.data["distill"]
             put(doc.data, path, value_of(text))
+            doc.options[split(path)] = f"--set {item}"
         except KeyError:
             raise UserError(f"--set {item}: there is no such place, or a value stands in the way") from None

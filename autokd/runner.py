@@ -27,6 +27,7 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
     from autokd.cache import default_cache
     from autokd.store import Store
 
+    fresh = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -41,8 +42,13 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
     store = Store(default_cache(), "cuda" if torch.cuda.is_available() else "cpu")
     try:
         run, metrics = distill.train(recipe, store, report)
-    except distill.Diverged as e:
-        raise UserError(f"the run diverged: {e}; lower train/lr (now {recipe.train.lr})") from None
+    except BaseException as e:
+        if fresh:
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        if isinstance(e, distill.Diverged):
+            raise UserError(f"the run diverged: {e}; lower train/lr (now {recipe.train.lr})") from None
+        raise
     if test:
         metrics |= run.test()
     result = {"metrics": metrics, "student_sha256": models.weights_hash(run.student), "epochs": run.next_epoch, "seconds": round(time.monotonic() - began, 2)}

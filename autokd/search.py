@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autokd import __version__, asha, export, ledger, progress, tracking, verdict
+from autokd import __version__, asha, export, ledger, plan, progress, tracking, verdict
 from autokd import space as spaces
 from autokd.cache import default_cache
 from autokd.document import UserError, flatten, flow, write_atomically
@@ -72,6 +72,14 @@ def checked(space: Space, *, address: str | None = None, uri: str | None = None,
     store = uri or tracking.default_uri(root())
     if store.startswith("sqlite:///"):
         _writable(Path(store.removeprefix("sqlite:///")).absolute().parent, "MLflow's store", "; choose another --tracking-uri")
+    networks, files = plan.needs(space)
+    for file in sorted(files):
+        if not Path(file).is_file():
+            raise UserError(f"teacher/weights: {file}: there is no such file")
+    for name in sorted(n for n in networks if ":" in n):
+        from autokd.networks import library
+
+        library.known(*name.split(":"))
     if space.base.data.name not in EMBEDDED:  # told here, and packed by processes: later, beside Ray's threads, none may be forked
         from autokd import data
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from autokd import ledger
+from autokd import ledger, recipe
 from tests.conftest import RECIPE, SPACE, autokd
 
 
@@ -98,6 +98,43 @@ def test_mlflow_holds_a_parent_and_a_child_for_everything(searched: tuple[Path, 
             assert [(m.step, m.value) for m in sorted(history, key=lambda m: m.step)] == [(e, m["val/accuracy"]) for e, m in sorted(trial.metrics.items())]
         assert "recipe.yaml" in [f.path for f in client.list_artifacts(run.info.run_id)]
     assert {t.state for t in trials.values()} >= {"complete", "pruned", "diverged"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (("teacher/weights=none.safetensors",), "none.safetensors: there is no such file"),
+        (("teacher/model=torchvision:resnet81",), "nearest: torchvision:resnet18"),
+        (("data/name=folder:cloths",), "there is no folder"),
+    ],
+)
+def test_what_is_not_there_is_told_before_a_study_exists(sets: tuple[str, ...], message: str, space_file: Path) -> None:
+    options = [word for item in sets for word in ("--set", item)]
+    for more in (["--name", "s"], ["--dry-run"]):
+        done = autokd("search", "--space", space_file.name, *options, *more, cwd=space_file.parent, code=2)
+        assert message in done.stderr and done.stderr.count("error:") == 1
+    assert not (space_file.parent / "mlruns/studies/s/events.jsonl").exists()
+
+
+def test_validate_says_what_is_not_there(recipe_file: Path) -> None:
+    recipe_file.write_text(RECIPE.replace("cnn-3x16,", "cnn-3x16, weights: none.pt,"))
+    assert f"base.yaml: note: teacher/weights: {recipe_file.parent / 'none.pt'} is not there" in autokd("validate", "base.yaml", cwd=recipe_file.parent).stdout
+
+
+def test_problems_name_the_option_that_brought_them_and_a_failed_run_leaves_no_folder(recipe_file: Path) -> None:
+    done = autokd("train", "base.yaml", "--set", "train/epoch=2", "--set", "train/lr=x", "--out", "o", cwd=recipe_file.parent, code=2)
+    assert "error: --set train/epoch=2: train/epoch: unknown key" in done.stderr and "error: --set train/lr=x: train/lr: " in done.stderr
+    autokd("train", "base.yaml", "--set", "teacher/weights=none.pt", "--out", "o", cwd=recipe_file.parent, code=2)
+    assert not (recipe_file.parent / "o").exists()
+
+
+def test_a_folder_beside_the_recipe_is_found_from_elsewhere(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "own/pets" / name).mkdir(parents=True)
+    (tmp_path / "own/r.yaml").write_text('data: {name: "folder:pets"}\n')
+    assert recipe.load(tmp_path / "own/r.yaml").data.name == f"folder:{tmp_path / 'own/pets'}"
+    (tmp_path / "own/r.yaml").write_text('data: {name: "folder:elsewhere"}\n')
+    assert recipe.load(tmp_path / "own/r.yaml").data.name == "folder:elsewhere"  # in the current folder, or in --data-dir
 
 
 def test_nothing_is_left_behind(searched: tuple[Path, dict]) -> None:

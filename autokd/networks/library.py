@@ -129,9 +129,16 @@ def build(library: str, name: str, *, classes: int, channels: int, resolution: i
     return made
 
 
-def _timm(name: str, classes: int, channels: int, resolution: int, pretrained: bool) -> Library:
-    if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained()):
+def known(library: str, name: str) -> None:
+    """Raises :class:`UserError` where ``library`` ("timm" or "torchvision") has no such network."""
+    if library == "timm" and (not timm.is_model(name) or ("." in name and name not in timm.list_pretrained())):
         raise _Refused(_unknown("timm", name, timm.list_pretrained() if "." in name else timm.list_models()))
+    if library == "torchvision" and name not in (names := torchvision.models.list_models(module=torchvision.models)):
+        raise _Refused(_unknown("torchvision", name, names))
+
+
+def _timm(name: str, classes: int, channels: int, resolution: int, pretrained: bool) -> Library:
+    known("timm", name)
     taken = 3 if pretrained else channels
     arguments: dict[str, Any] = {"num_classes": classes, "in_chans": taken}
     configuration = timm.get_pretrained_cfg(name)
@@ -144,9 +151,7 @@ def _timm(name: str, classes: int, channels: int, resolution: int, pretrained: b
 
 
 def _torchvision(name: str, classes: int, resolution: int, pretrained: bool) -> Library:
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        raise _Refused(_unknown("torchvision", name, known))
+    known("torchvision", name)
     arguments: dict[str, Any] = {}
     fixed = name.startswith(("vit_", "maxvit_"))
     if fixed:
