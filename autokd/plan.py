@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from autokd import asha
 from autokd import recipe as recipes
 from autokd.recipe import Recipe
+from autokd.settings import LATENCY
 from autokd.space import Space
 from autokd.tree import corners, names_branch
 
@@ -61,7 +62,7 @@ def plan(space: Space, trials: int | None = None) -> Plan:
         out.notes.append(f"{free[0]} is continuous and in the teachers' fingerprint: every trial trains teachers of its own")
     if search.sampler == "tpe":
         out.notes.append("tpe models each branch's parameters together, from about 10 finished trials on; until then it draws at random")
-    costly = [c for c in search.limits if c.metric == "student/latency_ms"]
+    costly = [c for c in search.limits if c.metric == LATENCY]
     out.notes += [f"{c.metric} is known only after a trial" for c in costly]
     return out
 

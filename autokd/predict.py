@@ -114,7 +114,7 @@ def predict(export: Path, where: Path, *, batch: int = 64, top: int = 5) -> Iter
     if bad:
         print(f"{bad} of {len(files)} pictures could not be read", file=sys.stderr)
     elif not files:
-        print(f"{where}: no pictures here ({', '.join(sorted(sources.EXTENSIONS))})", file=sys.stderr)
+        print(f"error: {where}: no pictures here ({', '.join(sorted(sources.EXTENSIONS))})", file=sys.stderr)
 
 
 def _rows(student: Student, waiting: list[tuple[Path, Tensor]], top: int) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,8 @@ from autokd.document import nearest
 from autokd.recipe import Block, Finding, validate
 
 METRICS = ("val/accuracy", "val/nll", "val/ece", "val/entropy")
-COSTS = ("student/flops", "student/params", "student/latency_ms")  # latency is known after a trial, the others before
+LATENCY = "student/latency_ms"  # known after a trial, the other costs before
+COSTS = ("student/flops", "student/params", LATENCY)
 Sampler = Literal["tpe", "random", "qmc", "cmaes", "gp", "nsga2"]
 UNPRUNED = ("cmaes", "gp", "nsga2")  # learn nothing from a pruned trial
 

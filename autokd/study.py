@@ -21,7 +21,7 @@ from autokd import asha, ledger, rng, verdict
 from autokd.document import UserError
 from autokd.ledger import ENDED, Ledger, Trial
 from autokd.recipe import parse
-from autokd.settings import Objective
+from autokd.settings import LATENCY, Objective
 from autokd.space import Space
 from autokd.tree import Free, OneOf, Point
 
@@ -106,7 +106,9 @@ class Study:
 
     def _begin(self, trial: Trial) -> Job | None:
         """The trial's job, or first that of a teacher it needs. None where another worker is at that, or there will be no such teacher."""
-        keys = self._needs.setdefault(trial.number, parse(trial.recipe).member_keys() if self.teach else [])
+        if trial.number not in self._needs:
+            self._needs[trial.number] = parse(trial.recipe).member_keys() if self.teach else []
+        keys = self._needs[trial.number]
         for member, key in reversed([*enumerate(keys)]):  # the largest first: it teaches the smaller ones
             known = self.book.table.teachers.get(key)
             if known is None:
@@ -370,8 +372,8 @@ class Study:
         return self.best(t for t, v in done if not beaten(v))
 
     def feasible(self, trial: Trial) -> bool:
-        """Whether it keeps the constraints, as far as its costs are known."""
-        return all(c.holds(trial.facts[c.metric]) for c in self.search.limits if c.metric in trial.facts)
+        """Whether it keeps the constraints. What would have been excluded beforehand does; latency must have been measured, at a trial's end."""
+        return all(c.holds(trial.facts[c.metric]) if c.metric in trial.facts else c.metric != LATENCY for c in self.search.limits)
 
     def _tell(self, trial: Trial) -> None:
         """Tell Optuna the truth: complete, or pruned with its intermediate values.

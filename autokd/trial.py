@@ -65,7 +65,10 @@ class Worker(tune.Trainable):
             self.began, self.before = time.monotonic(), dict(store.counts)
             self.run = distill.Run(parse(self.job.recipe), store)
             if self.job.checkpoint:
-                self.run.restore(self.folder / self.job.checkpoint)
+                try:
+                    self.run.restore(self.folder / self.job.checkpoint)
+                except Exception:  # gone, or cut short by a power failure: the same numbers come from the start
+                    self.run = distill.Run(parse(self.job.recipe), store)
         run, own = self.run, Path("trials") / str(self.job.trial) / str(self.job.attempt)
         metrics = run.epoch()
         out: dict[str, Any] = {"outcome": "running", "epoch": run.next_epoch, "metrics": metrics}

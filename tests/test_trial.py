@@ -44,6 +44,22 @@ def test_what_a_dead_driver_s_worker_did_on_does_not_reach_the_next_attempt(tmp_
         assert (found["epoch"], found["metrics"], found["attempt"]) == (known["epoch"], known["metrics"], 2)
 
 
+@pytest.mark.parametrize("left", [None, b"", b"half"])
+def test_a_checkpoint_that_is_gone_or_damaged_costs_its_epochs_and_nothing_else(
+    left: bytes | None, tmp_path: Path, recipe_file: Path, options: dict[str, Any]
+) -> None:
+    job = Job(3, 1, "trial", recipe.load(recipe_file).to_dict(), rungs=[2])
+    whole = at_work(tmp_path, job, options)
+    reports = [report(whole) for _ in range(4)]
+    file = tmp_path / reports[1]["checkpoint"]
+    content = file.read_bytes()
+    file.unlink() if left is None else file.write_bytes(content[: len(content) // 2] if left else left)
+    again = at_work(tmp_path, replace(job, attempt=2, checkpoint=reports[1]["checkpoint"]), options)
+    found = [report(again) for _ in range(4)]
+    assert [(r["epoch"], r["metrics"]) for r in found] == [(r["epoch"], r["metrics"]) for r in reports]
+    assert found[-1]["student"] == reports[-1]["student"]
+
+
 def test_only_the_checkpoint_that_the_ledger_names_is_kept(tmp_path: Path, space_file: Path, options: dict[str, Any]) -> None:
     from autokd.raytune import Bridge
 
