@@ -89,6 +89,14 @@ def pack(spec: Spec, *, data_dir: str | Path | None = None, large: bool | None =
     return _pack(name, spec.short_side, spec.on_error == "skip", where, default_cache() / "data", large)
 
 
+def too_small(spec: Spec) -> str:
+    """A note where every picture has to be enlarged for the recipe's resolution; ``""`` where one need not be. UserError as :func:`pack`."""
+    largest = int(pack(spec).sizes.min(1).max())
+    if largest >= spec.resolution:
+        return ""
+    return f"data/resolution is {spec.resolution}, and no picture's short side has more than {largest} px: all are enlarged"
+
+
 @functools.lru_cache(maxsize=4)
 def _pack(name: str, short_side: int, skip: bool, data_dir: Path, cache: Path, large: bool) -> Pack:
     contents = functools.cache(lambda: sources.contents(name, data_dir))

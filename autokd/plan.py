@@ -108,6 +108,7 @@ def probe(space: Space, out: Plan, jobs: int) -> Plan:
     store = Store(None, "cuda" if torch.cuda.is_available() else "cpu")
     whole = data.load(space.base.data, store.device)
     n, classes = len(whole.train), len(whole.classes)
+    out.notes += [note] if (note := data.too_small(space.base.data)) else []
     few = min(n, max(SAMPLE, 4 * classes, 4 * space.base.train.batch_size))
     short = space.base.with_({"train/epochs": 2, "teacher/train/epochs": 1, "ladder_train/epochs": 1})
     if few < n:

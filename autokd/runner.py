@@ -23,7 +23,7 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
     """One run into ``out``: ``student.safetensors``, ``metrics.json``, ``recipe.yaml``. Raises :class:`UserError`."""
     import torch
 
-    from autokd import distill, models
+    from autokd import data, distill, models
     from autokd.cache import default_cache
     from autokd.store import Store
 
@@ -41,6 +41,8 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
 
     store = Store(default_cache(), "cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if not quiet and (note := data.too_small(recipe.data)):
+            print(f"note: {note}", file=sys.stderr)
         run, metrics = distill.train(recipe, store, report)
     except BaseException as e:
         if fresh:

@@ -66,7 +66,7 @@ def room(space: Space, address: str | None = None) -> Room:
     return found
 
 
-def checked(space: Space, *, address: str | None = None, uri: str | None = None, **_: Any) -> Room:
+def checked(space: Space, *, address: str | None = None, uri: str | None = None, view: progress.View | None = None, **_: Any) -> Room:
     """What there is for trials. Raises :class:`UserError` for all that must be refused before a study is begun."""
     _writable(default_cache(), "the cache", "; set AUTOKD_CACHE to another folder")
     store = uri or tracking.default_uri(root())
@@ -83,7 +83,9 @@ def checked(space: Space, *, address: str | None = None, uri: str | None = None,
     if space.base.data.name not in EMBEDDED:  # told here, and packed by processes: later, beside Ray's threads, none may be forked
         from autokd import data
 
-        data.pack(space.base.data)
+        note = data.too_small(space.base.data)
+        if note and view and not view.quiet:
+            view.say(f"note: {note}")
     return room(space, address)
 
 

@@ -91,6 +91,15 @@ def stored(pack: packing.Pack, row: int) -> np.ndarray:
     return Pictures(pack.flat, pack.starts, pack.sizes, pack.channels, "cpu").stored(row)
 
 
+def test_a_resolution_that_no_picture_has_is_told(tmp_path: Path) -> None:
+    root = tree(tmp_path / "own", {"a": 3, "b": 3}, size=(20, 30))
+    assert data.too_small(spec(root)) == "" and data.too_small(Spec(name=f"folder:{root}", resolution=20)) == ""
+    picture(7, 24, 40).save(root / "a" / "x.png")
+    forget()
+    note = data.too_small(Spec(name=f"folder:{root}", resolution=32))
+    assert note == "data/resolution is 32, and no picture's short side has more than 24 px: all are enlarged"
+
+
 # --- the split ---------------------------------------------------------------------------------------------------------------------
 
 
