@@ -92,7 +92,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search for the best recipe; ends by printing its path."""
-    from autokd import progress
+    from autokd import ledger, progress
     from autokd import space as spaces
 
     if sum(x is not None for x in (resume or space, extend)) != 1:
@@ -124,6 +124,9 @@ def search(
     except KeyboardInterrupt:
         same = {"--resume": chosen, "--data-dir": data_dir, "--ray-address": ray_address, "--tracking-uri": tracking_uri}
         words = [str(word) for option, value in same.items() if value for word in (option, value)]
+        if not (ledger.folder(ledger.root(), chosen) / "events.jsonl").exists():
+            print("\ninterrupted before the study had begun", file=sys.stderr)
+            raise typer.Exit(130) from None
         print(f"\ninterrupted; go on with: {shlex.join(['autokd', 'search', *words])}", file=sys.stderr)
         raise typer.Exit(130) from None
     from autokd import summary
@@ -203,10 +206,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a study's best student to a folder: recipe, weights, ONNX, labels, loader, model card."""
-    from autokd import bundle
+    from autokd import bundle, ledger
 
-    root = Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
-    made = bundle.export(root, name, out or Path("exports") / name, onnx=onnx, calibrate=calibrate)
+    made = bundle.export(ledger.root(), name, out or Path("exports") / name, onnx=onnx, calibrate=calibrate)
     if as_json:
         print(json.dumps(made))
         return
@@ -404,10 +406,13 @@ def studies(as_json: Json = False) -> None:
     """List the studies under mlruns/."""
     from autokd import ledger
 
-    root = Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
-    rows = []
+    root, rows = ledger.root(), []
     for name in ledger.names(root):
-        _, table = ledger.read(ledger.folder(root, name))
+        try:
+            _, table = ledger.read(ledger.folder(root, name))
+        except UserError as e:
+            print(f"warning: {e}", file=sys.stderr)
+            continue
         state = "finished" if table.closed else "confirming" if table.finalists is not None else "searching or stopped"
         trials = table.trials.values()
         rows.append({"study": name, "state": state, "trials": sum(t.searching for t in trials), "epochs": sum(t.epochs for t in trials)})
@@ -435,7 +440,7 @@ def report(
     """Write a study's answer, tables and charts as one HTML file that needs no network; prints its path."""
     from autokd import ledger
 
-    folder = ledger.existing(Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute(), name)
+    folder = ledger.existing(ledger.root(), name)
     from autokd import report as reports
 
     try:
@@ -460,7 +465,7 @@ def sync(names: Annotated[list[str] | None, typer.Argument(help="Studies (defaul
     """Bring MLflow up to what the ledgers say; twice changes nothing."""
     from autokd import ledger, tracking
 
-    root = Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
+    root = ledger.root()
     chosen = names or ledger.names(root)
     tracking.sync(root, tracking_uri or tracking.default_uri(root), chosen)
     print(f"{len(chosen)} studies are up to date in MLflow")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from autokd import __version__, document, recipe, summary, verdict
+from autokd import __version__, document, ledger, recipe, summary, verdict
 from autokd.document import Document, UserError, canonical, dump, flow
 from autokd.ledger import Table
 from autokd.recipe import Recipe
@@ -239,7 +238,7 @@ def logged(name: str, run: str) -> Document:
     """The ``recipe.yaml`` of an MLflow run. ``name``: how it was asked for. Raises :class:`UserError`."""
     from autokd.tracking import default_uri
 
-    root = Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
+    root = ledger.root()
     uri = default_uri(root)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise UserError(f"{name}: there is no MLflow store at {uri}; set MLFLOW_TRACKING_URI, or go to where the search ran")

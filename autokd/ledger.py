@@ -45,6 +45,11 @@ ENDED = {"complete", "pruned"} | BROKEN
 Event = dict[str, Any]
 
 
+def root() -> Path:
+    """Where studies and MLflow's store live: ``AUTOKD_RUNS``, else ``mlruns`` in the working folder."""
+    return Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
+
+
 def studies(root: Path) -> Path:
     return root / "studies"
 

@@ -62,7 +62,7 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
 
 def ui(port: int, uri: str | None) -> int:
     """MLflow's UI in the foreground, on loopback, until Ctrl-C; no process of it stays behind."""
-    from autokd.search import root
+    from autokd.ledger import root
     from autokd.tracking import default_uri
 
     uri = uri or default_uri(root())

@@ -14,7 +14,7 @@ from autokd import __version__, asha, export, ledger, plan, progress, tracking, 
 from autokd import space as spaces
 from autokd.cache import default_cache
 from autokd.document import UserError, flatten, flow, write_atomically
-from autokd.ledger import Ledger
+from autokd.ledger import Ledger, root
 from autokd.sources import EMBEDDED
 from autokd.space import Space
 from autokd.study import Study
@@ -112,11 +112,6 @@ class Outcome:
     rungs: list[tuple[int, float | None, int]] = field(default_factory=list)  # how well each rung foretold the end: epoch, rank correlation, n
     front: list[int] = field(default_factory=list)  # with several objectives: the trials on the Pareto front
     warnings: list[str] = field(default_factory=list)
-
-
-def root() -> Path:
-    """Where studies and MLflow's store live: ``AUTOKD_RUNS``, else ``mlruns`` in the working folder."""
-    return Path(os.environ.get("AUTOKD_RUNS") or "mlruns").absolute()
 
 
 def next_name(stem: str) -> str:

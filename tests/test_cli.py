@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from autokd import ledger, recipe
 from tests.conftest import RECIPE, SPACE, autokd
@@ -126,6 +128,27 @@ def test_problems_name_the_option_that_brought_them_and_a_failed_run_leaves_no_f
     assert "error: --set train/epoch=2: train/epoch: unknown key" in done.stderr and "error: --set train/lr=x: train/lr: " in done.stderr
     autokd("train", "base.yaml", "--set", "teacher/weights=none.pt", "--out", "o", cwd=recipe_file.parent, code=2)
     assert not (recipe_file.parent / "o").exists()
+
+
+def test_ctrl_c_before_there_is_a_study_tells_no_command_to_go_on(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autokd import search
+    from autokd.cli import app
+
+    def start(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "start", start)
+    monkeypatch.chdir(space_file.parent)
+    done = CliRunner().invoke(app, ["search", "--space", "space.yaml", "--name", "early"])
+    assert done.exit_code == 130 and "before the study had begun" in done.stderr and "--resume" not in done.stderr
+
+
+def test_a_damaged_study_does_not_hide_the_others(searched: tuple[Path, dict], tmp_path: Path) -> None:
+    shutil.copytree(searched[0] / "mlruns/studies/small", tmp_path / "mlruns/studies/small")
+    (tmp_path / "mlruns/studies/broken").mkdir()
+    (tmp_path / "mlruns/studies/broken/events.jsonl").write_text('{"event": \n{"event": "created"}\n')
+    done = autokd("studies", cwd=tmp_path)
+    assert "small " in done.stdout and "broken" not in done.stdout and "broken/events.jsonl: damaged at byte 0" in done.stderr
 
 
 def test_a_folder_beside_the_recipe_is_found_from_elsewhere(tmp_path: Path) -> None:
