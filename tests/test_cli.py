@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from autokd import ledger, recipe
 from tests.conftest import RECIPE, SPACE, autokd
@@ -130,19 +129,6 @@ def test_problems_name_the_option_that_brought_them_and_a_failed_run_leaves_no_f
     assert not (recipe_file.parent / "o").exists()
 
 
-def test_ctrl_c_before_there_is_a_study_tells_no_command_to_go_on(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from autokd import search
-    from autokd.cli import app
-
-    def start(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(search, "start", start)
-    monkeypatch.chdir(space_file.parent)
-    done = CliRunner().invoke(app, ["search", "--space", "space.yaml", "--name", "early"])
-    assert done.exit_code == 130 and "before the study had begun" in done.stderr and "--resume" not in done.stderr
-
-
 def test_a_damaged_study_does_not_hide_the_others(searched: tuple[Path, dict], tmp_path: Path) -> None:
     shutil.copytree(searched[0] / "mlruns/studies/small", tmp_path / "mlruns/studies/small")
     (tmp_path / "mlruns/studies/broken").mkdir()
@@ -215,6 +201,13 @@ def test_the_resume_command_has_what_the_study_does_not_keep(tmp_path: Path, mon
     (tmp_path / "base.yaml").write_text(RECIPE)
     (tmp_path / "space.yaml").write_text(SPACE)
     monkeypatch.setattr(search, "start", interrupted)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(typer.Exit) as early:
+        cli.search(space=tmp_path / "space.yaml", name="cut")
+    assert early.value.exit_code == 130 and capsys.readouterr().err == "\ninterrupted before the study had begun\n"
+    folder = ledger.folder(ledger.root(), "cut")
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").touch()
     with pytest.raises(typer.Exit):
         cli.search(space=tmp_path / "space.yaml", name="cut", data_dir=Path("my data"), tracking_uri="http://host:5000")
     assert capsys.readouterr().err.endswith("autokd search --resume cut --data-dir 'my data' --tracking-uri http://host:5000\n")
