@@ -420,7 +420,7 @@ def _figures(results: dict[str, Any], origin: dict[str, Any]) -> list[str]:
 
 def _range(interval: list[float | None] | None) -> str:
     if not interval or None in interval:
-        return "unknown (one seed)"
+        return "unknown"
     low, high = interval
     return f"{low:.4f} to {high:.4f}"
 

@@ -140,7 +140,9 @@ def _plan(space: Space | None, trials: int | None, jobs: int | None, address: st
 
     if space is None:
         raise UserError("--dry-run plans a new search: give --space FILE")
-    made = plan.probe(space, plan.plan(space, trials), jobs or search.checked(space, address=address).jobs(space.search.resources.gpu))
+    search.present(space)
+    found = search.room(space, address)
+    made = plan.probe(space, plan.plan(space, trials), jobs or found.jobs(space.search.resources.gpu))
     print(json.dumps(plan.as_json(made)) if as_json else plan.text(space, made))
 
 

@@ -72,6 +72,12 @@ def checked(space: Space, *, address: str | None = None, uri: str | None = None,
     store = uri or tracking.default_uri(root())
     if store.startswith("sqlite:///"):
         _writable(Path(store.removeprefix("sqlite:///")).absolute().parent, "MLflow's store", "; choose another --tracking-uri")
+    present(space, view)
+    return room(space, address)
+
+
+def present(space: Space, view: progress.View | None = None) -> None:
+    """Packs the data where it is not yet. Raises :class:`UserError` where a network, a file or the data that some trial needs is not there."""
     networks, files = plan.needs(space)
     for file in sorted(files):
         if not Path(file).is_file():
@@ -86,7 +92,6 @@ def checked(space: Space, *, address: str | None = None, uri: str | None = None,
         note = data.too_small(space.base.data)
         if note and view and not view.quiet:
             view.say(f"note: {note}")
-    return room(space, address)
 
 
 def _writable(folder: Path, what: str, advice: str) -> None:

@@ -111,7 +111,7 @@ def test_mlflow_holds_a_parent_and_a_child_for_everything(searched: tuple[Path, 
 )
 def test_what_is_not_there_is_told_before_a_study_exists(sets: tuple[str, ...], message: str, space_file: Path) -> None:
     options = [word for item in sets for word in ("--set", item)]
-    for more in (["--name", "s"], ["--dry-run"]):
+    for more in (["--name", "s"], ["--dry-run"], ["--dry-run", "--jobs", "2"]):
         done = autokd("search", "--space", space_file.name, *options, *more, cwd=space_file.parent, code=2)
         assert message in done.stderr and done.stderr.count("error:") == 1
     assert not (space_file.parent / "mlruns/studies/s/events.jsonl").exists()

@@ -97,7 +97,8 @@ def _forest(view: View, won: list[Result]) -> str:
         "yaxis": {"tickvals": list(heights.values()), "ticktext": list(heights), "range": [-0.6, len(heights) - 0.4], "zeroline": False},
     }
     better = "right of the line" if view.sign > 0 else "left of the line"
-    drawn = "with 95 % intervals of the paired difference" if any(math.isfinite(d.low) for *_, d in found) else "one seed, so without an interval"
+    known = any(math.isfinite(d.low) for *_, d in found)
+    drawn = "with 95 % intervals of the paired difference" if known else "without intervals, which neither one seed nor equal differences give"
     of = f" Before the dot: {label(view.search.finalists.per or 'group')}." if view.groups else ""
     caption = f"Winner against its own controls, same seeds, {drawn}; {better} the winner is better.{of}"
     return chart(data, layout, caption, height=130 + 44 * len(heights))
