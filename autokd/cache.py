@@ -1,4 +1,6 @@
-"""Where what is computed once is kept: teachers, tables, packed data. Its budget, what goes when it is full, and clearing it. Light."""
+"""The cache of what is computed once: teachers, tables, packed data. Its budget, the eviction
+policy, and clearing it. Light.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from autokd.document import UserError, nearest
+from autokd.errors import UserError, nearest
 
 KINDS = {
     "networks": "teachers and assistants, trained once",
@@ -21,28 +23,48 @@ KINDS = {
     "data": "packed pictures",
     "downloads": "data sets as they were fetched",
 }
-USED = "used"  # the file of a view setting whose time says when it was last read, and whose lock that a run works with it
-EPOCH_DIGITS = 6
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+# The file of a view setting whose time says when it was last read, and whose lock that a run works
+# with it.
+USED = "used"
+EPOCH_DIGITS = 6  # of a table's name
+UNITS = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
 
 
 def default_cache() -> Path:
-    """``AUTOKD_CACHE``, else the platform's cache folder. Raises :class:`UserError` for a budget that is no size."""
+    """``AUTOKD_CACHE``, else the platform's cache folder. Raises :class:`UserError` for a budget
+    that is no size.
+    """
     chosen_budget()  # said now, not by the first trial that keeps a table
     return Path(os.environ.get("AUTOKD_CACHE") or user_cache_path("autokd")).absolute()
 
 
 def chosen_budget() -> int | None:
-    """``AUTOKD_CACHE_SIZE`` in bytes (as ``20GB``; 0 keeps no tables, in memory neither). Raises :class:`UserError`."""
+    """``AUTOKD_CACHE_SIZE`` in bytes (as ``20GB``; 0 keeps no tables, in memory neither). Raises
+    :class:`UserError`.
+    """
     given = os.environ.get("AUTOKD_CACHE_SIZE")
     return bytes_of(given) if given else None
 
 
 def budget(root: Path, taken: int) -> int:
-    """Bytes that tables may take, of which ``taken`` are: what the user chose, else half of what the disk has for them."""
+    """Bytes that tables may take, of which ``taken`` are: what the user chose, else half of what
+    the disk has for them.
+    """
     chosen = chosen_budget()
-    there = next(p for p in (root, *root.parents) if p.is_dir())
-    return (shutil.disk_usage(there).free + taken) // 2 if chosen is None else chosen
+    if chosen is not None:
+        return chosen
+    existing = next(p for p in (root, *root.parents) if p.is_dir())
+    return (shutil.disk_usage(existing).free + taken) // 2
 
 
 def bytes_of(text: str) -> int:
@@ -55,48 +77,64 @@ def bytes_of(text: str) -> int:
 
 @dataclass(frozen=True)
 class Held:
-    """The tables of one view setting. ``used``: when last (any clock); ``busy``: whether a run works with them; ``sizes``: bytes by name."""
+    """The tables of one view setting."""
 
-    used: float
-    busy: bool
-    sizes: Mapping[str, int]
+    used: float  # when last, on any clock
+    busy: bool  # whether a run works with them
+    sizes: Mapping[str, int]  # bytes by name
 
 
 def table_name(epoch: int, digest: str) -> str:
-    """Names sort by epoch."""
+    """The name of an epoch's table. Names sort by epoch."""
     return f"{epoch:0{EPOCH_DIGITS}}-{digest}"
 
 
-def room(held: Mapping[str, Held], setting: str, name: str, size: int, budget: int) -> list[tuple[str, str]] | None:
-    """Which tables ``(setting, name)`` must go so that a new one of ``size`` bytes fits; None where it is not to be kept.
+def to_evict(
+    held: Mapping[str, Held], setting: str, name: str, size: int, budget: int
+) -> list[tuple[str, str]] | None:
+    """Which tables ``(setting, name)`` to evict so that a new one of ``size`` bytes fits; None
+    where it is not to be kept.
 
-    Tables are read in a scan over epochs by many trials, where the least recently used one is the next to be needed. So first go
-    whole settings that nobody works with, the longest unused first; then the highest epochs, but for the one that is being made:
-    runs side by side come to the same epoch, and share it while it is new. What is kept of the first epochs serves every trial.
+    Scan-resistant: many trials read the tables in a scan over epochs, where LRU fails, as the least
+    recently used table is the next to be needed. So LRU is kept for whole settings that no run
+    works with; they go first. Then go the highest epochs, but for the one that is being made: runs
+    side by side come to the same epoch, and share it while it is new. What is kept of the first
+    epochs serves every trial.
     """
-    over = sum(s for key, h in held.items() for n, s in h.sizes.items() if (key, n) != (setting, name)) + size - budget
+    kept = {(key, n): s for key, h in held.items() for n, s in h.sizes.items()}
+    kept.pop((setting, name), None)  # the new one takes its place
+    over = sum(kept.values()) + size - budget
     gone: list[tuple[str, str]] = []
-    idle = sorted((key for key, h in held.items() if not h.busy and key != setting), key=lambda key: held[key].used)
-    for key in idle:
+    idle = [key for key, h in held.items() if not h.busy and key != setting]
+    for key in sorted(idle, key=lambda key: held[key].used):
         if over > 0:
             gone += [(key, n) for n in held[key].sizes]
             over -= sum(held[key].sizes.values())
-    last_first = sorted(((n, key) for key, h in held.items() if key not in idle for n in h.sizes), reverse=True)
-    for n, key in last_first:
-        if over > 0 and int(n[:EPOCH_DIGITS]) not in (0, int(name[:EPOCH_DIGITS])):
+    busy = [(n, key) for key, h in held.items() if key not in idle for n in h.sizes]
+    for n, key in sorted(busy, reverse=True):
+        if over > 0 and _epoch(n) not in (0, _epoch(name)):
             gone.append((key, n))
             over -= held[key].sizes[n]
     return gone if over <= 0 else None
 
 
-def room_on_disk(root: Path, setting: str, name: str, size: int) -> list[tuple[str, str]] | None:
-    """:func:`room` for a table under ``root``."""
-    held = shelves(root / "tables")
-    return room(held, setting, name, size, budget(root, sum(s for h in held.values() for s in h.sizes.values())))
+def _epoch(name: str) -> int:
+    return int(name[:EPOCH_DIGITS])
 
 
-def shelves(tables: Path) -> dict[str, Held]:
-    """The tables on disk, by view setting: a listing, nothing is opened but the file that says whether somebody uses them."""
+def to_evict_on_disk(
+    root: Path, setting: str, name: str, size: int
+) -> list[tuple[str, str]] | None:
+    """:func:`to_evict` for a table under ``root``."""
+    held = tables_on_disk(root / "tables")
+    taken = sum(s for h in held.values() for s in h.sizes.values())
+    return to_evict(held, setting, name, size, budget(root, taken))
+
+
+def tables_on_disk(tables: Path) -> dict[str, Held]:
+    """The tables on disk, by view setting: a listing, nothing is opened but the file that says
+    whether somebody uses them.
+    """
     out = {}
     for folder in _listed(tables):
         if folder.is_dir():
@@ -118,7 +156,9 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _use(file: Path) -> tuple[float, bool]:
-    """When a setting was last used, and whether a run holds it now: the kernel knows, even of runs that were killed."""
+    """When a setting was last used, and whether a run holds it now: the kernel knows, even of runs
+    that were killed.
+    """
     try:
         handle = os.open(file, os.O_RDWR)
     except OSError:
@@ -134,26 +174,36 @@ def _use(file: Path) -> tuple[float, bool]:
 
 
 def evict(tables: Path, gone: list[tuple[str, str]]) -> None:
-    """Delete tables, and the folders of settings that have none left. Who reads one now goes on reading it; who comes later computes it."""
+    """Delete tables, and the folders of settings that have none left. Who reads one now goes on
+    reading it; who comes later computes it.
+    """
     for setting, name in gone:
         (tables / setting / f"{name}.safetensors").unlink(missing_ok=True)
         (tables / setting / f"{name}.lock").unlink(missing_ok=True)
     for setting in {setting for setting, _ in gone}:
-        if not any((tables / setting).glob("*.safetensors")) and not _use(tables / setting / USED)[1]:
-            shutil.rmtree(tables / setting, ignore_errors=True)
+        folder = tables / setting
+        _, busy = _use(folder / USED)
+        if not busy and not any(folder.glob("*.safetensors")):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def contents(root: Path) -> dict[str, tuple[int, int]]:
     """Kind → (files, bytes)."""
     out = {}
     for kind in KINDS:
-        files = [p for p in (root / kind).rglob("*") if p.is_file() and not p.name.endswith(".lock") and p.name != USED] if (root / kind).is_dir() else []
+        files = [p for p in (root / kind).rglob("*") if _is_content(p)]
         out[kind] = (len(files), sum(p.stat().st_size for p in files))
     return out
 
 
+def _is_content(path: Path) -> bool:
+    return path.is_file() and not path.name.endswith(".lock") and path.name != USED
+
+
 def clear(root: Path, kinds: list[str]) -> None:
-    """Delete these kinds. What a running search still needs of it is computed again. Raises :class:`UserError`."""
+    """Delete these kinds. What a running search still needs of it is computed again. Raises
+    :class:`UserError`.
+    """
     for kind in kinds:
         if kind not in KINDS:
             raise UserError(f"the cache has no {kind!r}; {nearest(kind, KINDS)}")

@@ -1,7 +1,9 @@
-"""Counter-based randomness: every number is a pure function of (seed, purpose, epoch, position), never of a generator's state.
+"""Counter-based randomness: every number is a pure function of (seed, purpose, epoch, position),
+never of a generator's state.
 
-So mixup cannot shift crops, a resumed run draws what the uninterrupted one drew, and picture i draws the same numbers whatever
-is drawn for the others. NumPy's Philox bit stream is guaranteed not to change between releases.
+So mixup cannot shift crops, a resumed run draws what the uninterrupted one drew, and picture i
+draws the same numbers whatever is drawn for the others. NumPy's Philox bit stream is guaranteed not
+to change between releases.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import numpy as np
 
 def key(*parts: object) -> int:
     """128 bits from the parts' text."""
-    return int.from_bytes(hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:16], "little")
+    return int.from_bytes(
+        hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:16], "little"
+    )
 
 
 def uniforms(seed: int, purpose: str, epoch: int, rows: int, columns: int = 1) -> np.ndarray:

@@ -1,39 +1,29 @@
-"""What the tests share: a small recipe, a space in a temporary folder, and a command line run as a user runs it."""
+"""The fixtures that all tests share. What tests import stands in ``tests.helpers``."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
+import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+from filelock import FileLock
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared" / "data"
+# Two processes run the tests: one thread each, and threads that wait do it in their sleep. To be
+# set before torch is loaded; tests that are about threads set their own.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+pytest.register_assert_rewrite("tests.helpers", "tests.methods", "tests.study.driver")
 
-RECIPE = """\
-data:    {name: digits, resolution: 8, limit: 100}
-teacher: {model: cnn-3x16, train: {epochs: 3, batch_size: 20, lr: 0.05}}
-ladder_train: {epochs: 2, batch_size: 20, lr: 0.05}
-student: {model: cnn-2x8, resolution: 6}
-distill: {preset: kd}
-train:   {epochs: 4, batch_size: 20, lr: 0.05, warmup: 0.1}
-"""
-SPACE = """\
-base: base.yaml
-search:
-  trials: 6
-  asha: {grace_epochs: 1, reduction: 2, exempt: 0}
-  finalists: {top: 1, seeds: 2}
-vary:
-  distill/temperature:
-    one_of:
-      - {kind: constant, tau: {uniform: [1, 16]}}
-      - {kind: flsw, tau: {uniform: [4, 16]}, beta: {log_uniform: [1, 80]}}
-  distill/losses/kl/weight: {uniform: [0.1, 1.0]}
-  student/resolution: {choice: [4, 6, 8]}
-"""
+from tests.helpers import home as small_search  # noqa: E402
+from tests.helpers.commands import RECIPE, SPACE  # noqa: E402
+from tests.helpers.pictures import PETS, PETS_SPACE, forget, tree  # noqa: E402
+
+Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture
@@ -49,10 +39,77 @@ def space_file(recipe_file: Path) -> Path:
     return path
 
 
-def autokd(*args: str, cwd: Path, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a subprocess and check its exit code."""
-    own = os.environ | {"AUTOKD_CACHE": str(cwd / "cache"), "COLUMNS": "120"} | env
-    done = subprocess.run([sys.executable, "-m", "autokd", *args], cwd=cwd, env=own, capture_output=True, text=True, timeout=280)
-    assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder once in a run of the tests: the first process that asks makes it, the others
+    wait. Nobody writes to it afterwards.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = base / "once" / name, base / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.parent / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def home(once: Once) -> Path:
+    """A finished search of eight trials, and its export: see :mod:`tests.helpers.home`."""
+    return once("home", small_search.make)
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """The command line in this process, as in a new one: exit code, stdout, stderr.
+
+    It stands in the test's own folder, with a cache and without data and runs of anybody's; threads
+    and environment are afterwards as they were.
+    """
+    import torch
+
+    from autokd.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("AUTOKD_CACHE", str(tmp_path / "cache"))
+    for name in ("AUTOKD_DATA", "AUTOKD_RUNS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+
+    def run(*args: Any, cwd: Path | None = None, **env: str) -> tuple[int, str, str]:
+        forget()
+        with mock.patch.dict(os.environ, env), contextlib.chdir(cwd or Path.cwd()):
+            monkeypatch.setattr(sys, "argv", ["autokd", *map(str, args)])
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as end:
+                main()
+            out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return int(end.value.code or 0), out, err
+
+    yield run
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A folder to work in, with a recipe and a space; what they name lies in ../sets."""
+    tree(tmp_path / "sets" / "pets", {"cat": 16, "dog": 16})
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "base.yaml").write_text(PETS)
+    (tmp_path / "work" / "space.yaml").write_text(PETS_SPACE)
+    return tmp_path / "work"

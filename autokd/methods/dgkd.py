@@ -1,19 +1,29 @@
 """Densely guided distillation (Son et al., arXiv 2009.08825): every larger network teaches.
 
-``L = w_ce·CE + w_kd · mean_j tau² KL(p_j ‖ q)`` over the J members of the ladder. The public code sums over j; we average, so
-that the weight keeps its meaning for every ladder. Assistants are taught by all larger members too.
+``L = w_ce·CE + w_kd · mean_j tau² KL(p_j ‖ q)`` over the J members of the ladder. The public code
+sums over j; we average, so that the weight keeps its meaning for every ladder. Assistants are
+taught by all larger members too.
 """
 
 from __future__ import annotations
 
-from autokd.axes import preset, register
+from autokd.recipe.axes import preset, register
+from autokd.recipe.vocabulary import AllIndices, AllLabels, Experts, Uniforms
 
 PAPER = "arXiv 2009.08825"
 
 
 @register("teaching", "dense", paper=PAPER, needs_ladder=True, assistants="all")
-def dense(labels, members, batch_index, uniforms, *, stochastic: bool = False):
-    """All members teach every picture; ``stochastic`` leaves one of them out of each batch. Returns ``[M, N]``.
+def dense(
+    labels: AllLabels,
+    members: int,
+    batch_index: AllIndices,
+    uniforms: Uniforms,
+    *,
+    stochastic: bool = False,
+) -> Experts:
+    """All members teach every picture; ``stochastic`` leaves one of them out of each batch. Returns
+    ``[M, N]``.
 
     With a single member there is nothing to leave out.
     """
@@ -22,10 +32,11 @@ def dense(labels, members, batch_index, uniforms, *, stochastic: bool = False):
     everyone = torch.arange(members, device=labels.device)[:, None].expand(members, len(labels))
     if not stochastic or members == 1:
         return everyone
-    # One draw a batch: the draw of the picture whose index is the batch's number, so that it depends on nothing else.
+    # One draw a batch: the draw of the picture whose index is the batch's number, so that it
+    # depends on nothing else.
     dropped = (uniforms("dgkd/drop", 1)[:, 0][batch_index] * members).long().clamp(max=members - 1)
-    kept = torch.arange(members - 1, device=labels.device)[:, None].expand(members - 1, len(labels))
-    return kept + (kept >= dropped)
+    others = everyone[:-1]
+    return others + (others >= dropped)
 
 
 preset(

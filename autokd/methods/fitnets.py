@@ -1,25 +1,30 @@
 """FitNets (Romero et al., arXiv 1412.6550): the student's middle stage predicts the teacher's.
 
-``L = CE + 100·mean (r(F) − E)²``, r a regressor trained along with the student (paper). Changed, as later benchmarks do
-(code): one training with both terms instead of a hint stage before it, and r is a 1×1 convolution.
+``L = CE + 100·mean (r(F) − E)²``, r a regressor trained along with the student (paper). Changed, as
+later benchmarks do (code): one training with both terms instead of a hint stage before it, and r is
+a 1×1 convolution.
 """
 
 from __future__ import annotations
 
-from autokd.axes import preset, register
+from typing import Any
+
 from autokd.methods.at import same_size
+from autokd.recipe.axes import preset, register
+from autokd.recipe.vocabulary import Maps, Module, Scalar, Stages
 
 PAPER = "arXiv 1412.6550"
 
 
-def _middle(stages):
+def _middle(stages: Stages) -> Maps:
     return stages[(len(stages) - 1) // 2]
 
 
-def regressor(student, teacher, shape):
+def regressor(student: Any, teacher: Any, shape: tuple[int, int, int]) -> Module:
     """A 1×1 convolution from the channels of the student's middle stage to those of the teacher's.
 
-    ``shape``: channels of the pictures, and the pixels a side that student and teacher see. The channels are found by a dry run.
+    ``shape``: channels of the pictures, and the pixels a side that student and teacher see. The
+    channels are found by a dry run.
     """
     import torch
 
@@ -29,15 +34,19 @@ def regressor(student, teacher, shape):
         training, like = network.training, next(network.parameters())
         network.eval()
         with torch.no_grad():
-            stages = network.features(torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)).stages
+            stages = network.features(
+                torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
+            ).stages
         network.train(training)
         widths.append(_middle(stages).shape[1])
     return torch.nn.Conv2d(widths[0], widths[1], kernel_size=1)
 
 
 @register("losses", "fitnets", paper=PAPER, weight=100.0, build_modules=regressor)
-def fitnets(student_stages, teacher_stages, modules):
-    """``mean (r(F) − E)²`` over all elements, F and E the middle stages (the lower of two), at the smaller size. Returns a scalar."""
+def fitnets(student_stages: Stages, teacher_stages: Stages, modules: Module) -> Scalar:
+    """``mean (r(F) − E)²`` over all elements, F and E the middle stages (the lower of two), at the
+    smaller size. Returns a scalar.
+    """
     theirs = _middle(teacher_stages)
     ours, theirs = same_size(modules(_middle(student_stages)).to(theirs.dtype), theirs)
     return (ours - theirs).square().mean()

@@ -1,14 +1,16 @@
-"""Function matching (Beyer et al., arXiv 2106.05237): a patient student, a consistent teacher, and no labels.
+"""Function matching (Beyer et al., arXiv 2106.05237): a patient student, a consistent teacher, and
+no labels.
 
-``L = mean_x' tau² KL(p(x') ‖ q(x'))``: both networks see the very same view, mixed with another picture's, λ uniform; labels are
-not used. As in the authors' code λ is drawn once a batch and ``tau`` is 1 where much is trained (its settings are 1, 2, 5 and 10).
-That code takes the larger of λ and 1 − λ, which for a random partner gives the same mixtures. Patience is the recipe's: the
+``L = mean_x' tau² KL(p(x') ‖ q(x'))``: both networks see the very same view, mixed with another
+picture's, λ uniform; labels are not used. As in the authors' code λ is drawn once a batch and
+``tau`` is 1 where much is trained (its settings are 1, 2, 5 and 10). That code takes the larger of
+λ and 1 − λ, which for a random partner gives the same mixtures. Patience is the recipe's: the
 authors train on small data for up to a million epochs.
 """
 
 from __future__ import annotations
 
-from autokd.axes import preset
+from autokd.recipe.axes import preset
 
 PAPER = "arXiv 2106.05237"
 
@@ -21,5 +23,8 @@ preset(
     },
     paper=PAPER,
     summary="same mixed view for both, soft targets only: no label is read",
-    recommended={"temperature/tau": {"choice": [1.0, 2.0, 5.0, 10.0]}, "view/alpha": {"log_uniform": [0.1, 2], "prior": 1.0}},
+    recommended={
+        "temperature/tau": {"choice": [1.0, 2.0, 5.0, 10.0]},
+        "view/alpha": {"log_uniform": [0.1, 2], "prior": 1.0},
+    },
 )

@@ -1,58 +1,90 @@
-"""Knowledge distillation (Hinton, Vinyals and Dean 2015, arXiv 1503.02531), and the neutral setting of every axis.
+"""Knowledge distillation (Hinton, Vinyals and Dean 2015, arXiv 1503.02531), and the neutral setting
+of every axis.
 
-``L = w_ce · CE(z_s, y) + w_kd · mean_x tau² KL(softmax(z_t/tau) ‖ softmax(z_s/tau))``. The KL is summed over classes and
-averaged over pictures; averaging over classes too, as the default of ``KLDivLoss`` does, makes it C times too weak.
+``L = w_ce · CE(z_s, y) + w_kd · mean_x tau² KL(softmax(z_t/tau) ‖ softmax(z_s/tau))``. The KL is
+summed over classes and averaged over pictures; averaging over classes too, as the default of
+``KLDivLoss`` does, makes it C times too weak.
 """
 
 from __future__ import annotations
 
-from autokd.axes import Fraction, Positive, Tensor, preset, register
+from collections.abc import Callable
+
+from autokd.recipe.axes import Fraction, Positive, preset, register
+from autokd.recipe.vocabulary import (
+    AllLabels,
+    Experts,
+    Labels,
+    Logits,
+    LogProbs,
+    PerPicture,
+    Scalar,
+    Temperature,
+)
 
 PAPER = "arXiv 1503.02531"
 
 
 @register("teaching", "single", paper=PAPER)
-def single(labels, members):
-    """The full teacher teaches every picture; assistants, if a ladder is given, are neither trained nor asked."""
+def single(labels: AllLabels, members: int) -> Experts:
+    """The full teacher teaches every picture; assistants, if a ladder is given, are neither trained
+    nor asked.
+    """
     return labels.new_full((1, len(labels)), members - 1)
 
 
 @register("view", "plain", paper=PAPER)
-def plain():
+def plain() -> None:
     """Teacher and student see the same augmented picture, each at its own resolution."""
     return None
 
 
 @register("target", "teacher", paper=PAPER)
-def teacher(teacher_logits):
+def teacher(teacher_logits: Logits) -> tuple[Logits, None]:
     """The teacher's logits as they are."""
     return teacher_logits, None
 
 
 @register("temperature", "constant", paper=PAPER)
-def constant(*, tau: Positive = 4.0):
+def constant(*, tau: Positive = 4.0) -> Temperature:
     """One temperature ``tau`` for every picture (equation 1)."""
     return tau
 
 
 @register("losses", "ce", paper=PAPER, weight=0.1)
-def ce(student_logits, labels, partner_labels, mix_weight, *, label_smoothing: Fraction = 0.0):
-    """``λ·CE(z_s, y) + (1−λ)·CE(z_s, y_partner)``, averaged over the labels that are known; λ = 1 without mixup.
+def ce(
+    student_logits: Logits,
+    labels: Labels,
+    partner_labels: Labels,
+    mix_weight: PerPicture,
+    *,
+    label_smoothing: Fraction = 0.0,
+) -> Scalar:
+    """``λ·CE(z_s, y) + (1−λ)·CE(z_s, y_partner)``, averaged over the labels that are known; λ = 1
+    without mixup.
 
-    ``label_smoothing`` ε mixes the hard label with the uniform distribution (arXiv 1512.00567). Returns a scalar.
+    ``label_smoothing`` ε mixes the hard label with the uniform distribution (arXiv 1512.00567).
+    Returns a scalar.
     """
     from torch.nn.functional import cross_entropy
 
-    def rows(y):
+    def rows(y: Labels) -> PerPicture:
         return cross_entropy(student_logits, y, reduction="none", label_smoothing=label_smoothing)
 
     return over_labels(rows, labels, partner_labels, mix_weight)
 
 
-def over_labels(rows, labels, partner_labels, mix_weight) -> Tensor:
-    """The mean of ``rows(y)`` [B] over known labels: each counts with its share of the picture, λ its own, 1 − λ the partner's.
+def over_labels(
+    rows: Callable[[Labels], PerPicture],
+    labels: Labels,
+    partner_labels: Labels,
+    mix_weight: PerPicture,
+) -> Scalar:
+    """The mean of ``rows(y)`` over known labels: each counts with its share of the picture, λ
+    its own, 1 − λ the partner's.
 
-    Shares that sum to less than 1 are divided by 1: a batch without labels gives 0, and one faint label does not speak for all.
+    Shares that sum to less than 1 are divided by 1: a batch without labels gives 0, and one faint
+    label does not speak for all.
     """
     own = mix_weight * (labels >= 0)
     partner = (1 - mix_weight) * (partner_labels >= 0)
@@ -60,25 +92,34 @@ def over_labels(rows, labels, partner_labels, mix_weight) -> Tensor:
     return total.sum() / (own + partner).sum().clamp(min=1)
 
 
-def soften(student_logits: Tensor, tau):
-    """``log softmax(z/tau)`` with tau a scalar or one per row; ``[B, C]``."""
-    tau = tau[:, None] if hasattr(tau, "dim") and tau.dim() == 1 else tau
-    return (student_logits / tau).log_softmax(1)
+def soften(logits: Logits, tau: Temperature) -> LogProbs:
+    """``log softmax(z/tau)``."""
+    if not isinstance(tau, int | float) and tau.dim() == 1:
+        tau = tau[:, None]
+    return (logits / tau).log_softmax(1)
 
 
 @register("losses", "kl", paper=PAPER, weight=0.9)
-def kl(student_logits, log_probs, tau):
-    """``mean_x tau_x² KL(p_x ‖ q_x)``, ``q = softmax(z_s/tau)``; over all pictures, labelled or not. Returns a scalar."""
+def kl(student_logits: Logits, log_probs: LogProbs, tau: Temperature) -> Scalar:
+    """``mean_x tau_x² KL(p_x ‖ q_x)``, ``q = softmax(z_s/tau)``; over all pictures, labelled or
+    not. Returns a scalar.
+    """
     rows = (log_probs.exp() * (log_probs - soften(student_logits, tau))).sum(1)
     return (tau**2 * rows).mean()
 
 
 preset(
     "kd",
-    {"losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}}, "temperature": {"kind": "constant", "tau": 4.0}},
+    {
+        "losses": {"ce": {"weight": 0.1}, "kl": {"weight": 0.9}},
+        "temperature": {"kind": "constant", "tau": 4.0},
+    },
     paper=PAPER,
     summary="soft targets of one teacher at one temperature",
-    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9}},
+    recommended={
+        "temperature/tau": {"log_uniform": [1, 16], "prior": 4.0},
+        "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9},
+    },
 )
 preset(
     "student-alone",

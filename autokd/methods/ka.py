@@ -1,9 +1,12 @@
-"""Knowledge adjustment (Wen et al., arXiv 1911.07471): the teacher's wrong answers are put right before they are taught.
+"""Knowledge adjustment (Wen et al., arXiv 1911.07471): the teacher's wrong answers are put right
+before they are taught.
 
-Only pictures whose teacher is wrong, ``argmax z_t ≠ y``, are touched (paper); a picture without a label (−1) never is (choice).
-``target/adjusted`` in the metrics is the fraction of pictures adjusted: on clean training data a good teacher is rarely wrong,
-so there may be little to do. Under mixup there is no one true class that a mixed picture's answer could be adjusted to, so
-``view/teacher: virtual`` is refused; with ``blend`` each of the two answers is adjusted to its own label.
+Only pictures whose teacher is wrong, ``argmax z_t ≠ y``, are touched (paper); a picture without a
+label (−1) never is (choice). ``target/adjusted`` in the metrics is the fraction of pictures
+adjusted: on clean training data a good teacher is rarely wrong, so there may be little to do. Under
+mixup there is no one true class that a mixed picture's answer could be adjusted to, so
+``view/teacher: virtual`` is refused; with ``blend`` each of the two answers is adjusted to its own
+label.
 """
 
 from __future__ import annotations
@@ -12,17 +15,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from autokd.axes import Refusal, preset, register
+from autokd.recipe.axes import Refusal, preset, register
+from autokd.recipe.vocabulary import Labels, Logits, Mask, Note
 
 PAPER = "arXiv 1911.07471"
 MIXED = Refusal(
     {"view/kind": "mixup", "view/teacher": "virtual"},
-    "a mixed picture has no single true class to adjust the teacher's answer to; use view/teacher: blend, which adjusts each part's",
+    "a mixed picture has no single true class to adjust the teacher's answer to; use view/teacher:"
+    " blend, which adjusts each part's",
 )
 
 
-def _wrong(teacher_logits, labels, note):
-    """``[B]`` bool: the label is known and is not the predicted class; noted as ``target/adjusted``. And ``[B]`` the prediction."""
+def _wrong(teacher_logits: Logits, labels: Labels, note: Note) -> tuple[Mask, Labels]:
+    """Whether the label is known and is not the predicted class, noted as ``target/adjusted``; and
+    the predicted class.
+    """
     predicted = teacher_logits.argmax(1)
     wrong = (labels >= 0) & (predicted != labels)
     note("target/adjusted", wrong)
@@ -30,10 +37,11 @@ def _wrong(teacher_logits, labels, note):
 
 
 @register("target", "shift", paper=PAPER, refuses=(MIXED,))
-def shift(teacher_logits, labels, note):
+def shift(teacher_logits: Logits, labels: Labels, note: Note) -> tuple[Logits, None]:
     """Probability shift (paper): the values of the predicted and of the true class change places.
 
-    On logits, which is the same as on probabilities at every temperature. Returns ``[B, C]`` logits, softened like any other.
+    On logits, which is the same as on probabilities at every temperature. Returns ``[B, C]``
+    logits, softened like any other.
     """
     import torch
 
@@ -45,12 +53,20 @@ def shift(teacher_logits, labels, note):
 
 
 @register("target", "smooth", paper=PAPER, refuses=(MIXED,))
-def smooth(teacher_logits, labels, note, *, eps: Annotated[float, Field(gt=0, lt=1)] = 0.1):
-    """Label-smooth regularisation (paper): a wrong row becomes ``1 − eps`` on y and ``eps/(C−1)`` elsewhere.
+def smooth(
+    teacher_logits: Logits,
+    labels: Labels,
+    note: Note,
+    *,
+    eps: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+) -> tuple[Logits, Mask]:
+    """Label-smooth regularisation (paper): a wrong row becomes ``1 − eps`` on y and ``eps/(C−1)``
+    elsewhere.
 
-    ``1 − eps = 0.9`` and no softening of these rows are as in public implementations (code). Returns ``[B, C]``, logarithms of
-    the new distribution in the adjusted rows, and ``[B]`` bool, True for these rows, which no temperature softens.
-    A dynamic temperature reads these logarithms as logits.
+    ``1 − eps = 0.9`` and no softening of these rows are as in public implementations (code).
+    Returns ``[B, C]``, logarithms of the new distribution in the adjusted rows, and ``[B]`` bool,
+    True for these rows, which no temperature softens. A dynamic temperature reads these logarithms
+    as logits.
     """
     import math
 
@@ -62,17 +78,34 @@ def smooth(teacher_logits, labels, note, *, eps: Annotated[float, Field(gt=0, lt
     return torch.where(wrong[:, None], rows, teacher_logits), wrong
 
 
-_TARGETS = {"target": {"one_of": [{"kind": "shift"}, {"kind": "smooth", "eps": {"uniform": [0.02, 0.4], "prior": 0.1}}]}}
+_TARGETS = {
+    "target": {
+        "one_of": [
+            {"kind": "shift"},
+            {"kind": "smooth", "eps": {"uniform": [0.02, 0.4], "prior": 0.1}},
+        ]
+    }
+}
 preset(
     "ka",
-    {"target": {"kind": "shift"}, "temperature": {"kind": "constant", "tau": 4.0}, "losses": {"kl": {"weight": 1.0}}},
+    {
+        "target": {"kind": "shift"},
+        "temperature": {"kind": "constant", "tau": 4.0},
+        "losses": {"kl": {"weight": 1.0}},
+    },
     paper=PAPER,
-    summary="the teacher's wrong answers put right; no cross-entropy, since the targets hold the labels",
+    summary=(
+        "the teacher's wrong answers put right; no cross-entropy, since the targets hold the labels"
+    ),
     recommended=_TARGETS | {"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}},
 )
 preset(
     "ka-dtd",
-    {"target": {"kind": "shift"}, "temperature": {"kind": "flsw"}, "losses": {"kl": {"weight": 1.0}}},
+    {
+        "target": {"kind": "shift"},
+        "temperature": {"kind": "flsw"},
+        "losses": {"kl": {"weight": 1.0}},
+    },
     paper=PAPER,
     summary="the whole paper: wrong answers put right, and a temperature per picture",
     recommended=_TARGETS

@@ -1,20 +1,24 @@
-"""Relational distillation (Park et al., arXiv 1904.05068): the student's embeddings lie to one another as the teacher's do.
+"""Relational distillation (Park et al., arXiv 1904.05068): the student's embeddings lie to one
+another as the teacher's do.
 
-``L = CE + 25·L_D + 50·L_A``: pairs of pictures should be as far apart, triples should span the same angle, each compared by the
-Huber loss l_δ with δ = 1 (code). On the penultimate feature, which the classifier reads; networks may differ in its size. The
-weights 25 and 50 are those of benchmark code. The batch defines the relations.
+``L = CE + 25·L_D + 50·L_A``: pairs of pictures should be as far apart, triples should span the same
+angle, each compared by the Huber loss l_δ with δ = 1 (code). On the penultimate feature, which the
+classifier reads; networks may differ in its size. The weights 25 and 50 are those of benchmark
+code. The batch defines the relations.
 """
 
 from __future__ import annotations
 
-from autokd.axes import preset, register
+from autokd.recipe.axes import preset, register
+from autokd.recipe.vocabulary import Embedding, Scalar, Tensor
 
 PAPER = "arXiv 1904.05068"
 
 
 @register("losses", "rkd_distance", paper=PAPER, weight=25.0)
-def rkd_distance(student_embedding, teacher_embedding):
-    """``mean_{i,j} l_δ(d_ij / mean d, d'_ij / mean d')``, d Euclidean, its mean over the pairs that are apart. Returns a scalar.
+def rkd_distance(student_embedding: Embedding, teacher_embedding: Embedding) -> Scalar:
+    """``mean_{i,j} l_δ(d_ij / mean d, d'_ij / mean d')``, d Euclidean, its mean over the pairs that
+    are apart. Returns a scalar.
 
     The outer mean is over all B² pairs, of which i = j give 0 (code).
     """
@@ -24,33 +28,45 @@ def rkd_distance(student_embedding, teacher_embedding):
 
 
 @register("losses", "rkd_angle", paper=PAPER, weight=50.0)
-def rkd_angle(student_embedding, teacher_embedding):
-    """``mean_{i,j,k} l_δ(cos∠ijk, cos∠'ijk)`` with the corner at i, over all B³ triples (code). Returns a scalar."""
+def rkd_angle(student_embedding: Embedding, teacher_embedding: Embedding) -> Scalar:
+    """``mean_{i,j,k} l_δ(cos∠ijk, cos∠'ijk)`` with the corner at i, over all B³ triples (code).
+    Returns a scalar.
+    """
     from torch.nn.functional import smooth_l1_loss
 
     return smooth_l1_loss(_angles(student_embedding), _angles(teacher_embedding))
 
 
-def _differences(e):
-    return e[None] - e[:, None]  # [B, B, D], from the corner to the other
+def _differences(e: Embedding) -> Tensor:
+    """``[B, B, D]``, from the corner to the other."""
+    return e[None] - e[:, None]
 
 
-def _distances(e):
+def _distances(e: Embedding) -> Tensor:
+    """``[B, B]``, divided by their mean."""
     d = _differences(e).norm(dim=2)
     return d / (d.sum() / (d > 0).sum().clamp(min=1)).clamp(min=1e-12)
 
 
-def _angles(e):
+def _angles(e: Embedding) -> Tensor:
+    """``[B, B, B]``, cosines."""
     import torch
 
     unit = torch.nn.functional.normalize(_differences(e), dim=2)
-    with torch.autocast(unit.device.type, enabled=False):  # a product in bf16 would be a loss in bf16
+    # a product in bf16 would be a loss in bf16
+    with torch.autocast(unit.device.type, enabled=False):
         return unit @ unit.transpose(1, 2)
 
 
 preset(
     "rkd",
-    {"losses": {"ce": {"weight": 1.0}, "rkd_distance": {"weight": 25.0}, "rkd_angle": {"weight": 50.0}}},
+    {
+        "losses": {
+            "ce": {"weight": 1.0},
+            "rkd_distance": {"weight": 25.0},
+            "rkd_angle": {"weight": 50.0},
+        }
+    },
     paper=PAPER,
     summary="distances and angles between the batch's embeddings as the teacher has them",
     recommended={

@@ -1,37 +1,42 @@
-"""Similarity transfer (Zhao et al., arXiv 2103.10047): teacher and student meet on mixtures of two pictures.
+"""Similarity transfer (Zhao et al., arXiv 2103.10047): teacher and student meet on mixtures of two
+pictures.
 
-The virtual sample is ``x' = λ·x_i + (1−λ)·x_j``, ``λ ~ Beta(alpha, alpha)``. The hard term ``λ·CE(z_s(x'), y_i) +
-(1−λ)·CE(z_s(x'), y_j)`` is what ``ce`` computes under any mixup; the soft term is the KL to what the teacher says, see ``teacher``.
+The virtual sample is ``x' = λ·x_i + (1−λ)·x_j``, ``λ ~ Beta(alpha, alpha)``. The hard term
+``λ·CE(z_s(x'), y_i) + (1−λ)·CE(z_s(x'), y_j)`` is what ``ce`` computes under any mixup; the soft
+term is the KL to what the teacher says, see ``teacher``.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from autokd.axes import NonNegative, preset, register
+from autokd.recipe.axes import NonNegative, preset, register
+from autokd.recipe.vocabulary import AllIndices, AllPictures, Uniforms
 
 PAPER = "arXiv 2103.10047"
 
 
 @register("view", "mixup", paper=PAPER)
 def mixup(
-    uniforms,
-    batch_index,
+    uniforms: Uniforms,
+    batch_index: AllIndices,
     *,
     alpha: NonNegative = 1.0,
     per: Literal["sample", "batch"] = "sample",
     teacher: Literal["virtual", "blend"] = "virtual",
-):
-    """Picture i becomes ``λ_i·x_i + (1−λ_i)·x_j(i)``, ``λ ~ Beta(alpha, alpha)``. Returns ``j [N]``, ``λ [N]`` and what teachers see.
+) -> tuple[AllIndices, AllPictures, str] | None:
+    """Picture i becomes ``λ_i·x_i + (1−λ_i)·x_j(i)``, ``λ ~ Beta(alpha, alpha)``. Returns ``j
+    [N]``, ``λ [N]`` and what teachers see.
 
-    ``alpha``: 1 spreads λ evenly; 0 means λ = 1, where nothing is mixed and plain distillation comes out, bit for bit.
-    ``per``: a λ for each picture, or one for each batch of the epoch. The default is ours (choice): it makes the teacher's tables
-    independent of the order of the batches, so that seeds and trials share them.
-    ``teacher``: ``virtual`` (choice of default) shows x' to the teacher too; ``blend`` mixes its two answers,
-    ``λ·softmax(z_t(x_i)/tau) + (1−λ)·softmax(z_t(x_j)/tau)``. Losses on stages or embeddings run the teacher on x' in both.
+    ``alpha``: 1 spreads λ evenly; 0 means λ = 1, where nothing is mixed and plain distillation
+    comes out, bit for bit. ``per``: a λ for each picture, or one for each batch of the epoch. The
+    default is ours (choice): it makes the teacher's tables independent of the order of the batches,
+    so that seeds and trials share them. ``teacher``: ``virtual`` (choice of default) shows x' to
+    the teacher too; ``blend`` mixes its two answers, ``λ·softmax(z_t(x_i)/tau) +
+    (1−λ)·softmax(z_t(x_j)/tau)``. Losses on stages or embeddings run the teacher on x' in both.
 
-    Partners are a permutation of all training pictures (choice: the paper's are within the batch), each in its own view of the
-    epoch; a picture may be its own partner.
+    Partners are a permutation of all training pictures (choice: the paper's are within the batch),
+    each in its own view of the epoch; a picture may be its own partner.
     """
     if alpha == 0:
         return None
@@ -39,7 +44,8 @@ def mixup(
     from scipy.special import betaincinv
 
     draws = uniforms("mixup/weight", 1)[:, 0]
-    if per == "batch":  # the draw of the picture whose index is the batch's number, so that it depends on nothing else
+    # the draw of the picture whose index is the batch's number, so that it depends on nothing else
+    if per == "batch":
         draws = draws[batch_index]
     weight = torch.from_numpy(betaincinv(alpha, alpha, draws.cpu().numpy())).clamp(0, 1)
     partner = uniforms("mixup/partner", 1)[:, 0].argsort(stable=True)

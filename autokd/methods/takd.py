@@ -1,18 +1,20 @@
-"""Teacher-assistant distillation (Mirzadeh et al., arXiv 1902.03393): a ladder between a large teacher and a small student.
+"""Teacher-assistant distillation (Mirzadeh et al., arXiv 1902.03393): a ladder between a large
+teacher and a small student.
 
-Each assistant is distilled from the next larger member, with plain KD under the recipe's ``ladder_train``; the student sees the
-smallest. A chain without a ladder is a single teacher.
+Each assistant is distilled from the next larger member, with plain KD under the recipe's
+``ladder_train``; the student sees the smallest. A chain without a ladder is a single teacher.
 """
 
 from __future__ import annotations
 
-from autokd.axes import preset, register
+from autokd.recipe.axes import preset, register
+from autokd.recipe.vocabulary import AllLabels, Experts
 
 PAPER = "arXiv 1902.03393"
 
 
 @register("teaching", "chain", paper=PAPER, needs_ladder=True, assistants="next")
-def chain(labels):
+def chain(labels: AllLabels) -> Experts:
     """The smallest member of the ladder teaches every picture. Returns ``[1, N]``."""
     return labels.new_zeros((1, len(labels)))
 
@@ -26,5 +28,8 @@ preset(
     },
     paper=PAPER,
     summary="plain KD through a chain of teacher assistants",
-    recommended={"temperature/tau": {"log_uniform": [1, 16], "prior": 4.0}, "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9}},
+    recommended={
+        "temperature/tau": {"log_uniform": [1, 16], "prior": 4.0},
+        "losses/kl/weight": {"uniform": [0.1, 1.0], "prior": 0.9},
+    },
 )

@@ -1,22 +1,27 @@
-"""The networks of AutoKD, one file per family; ``FAMILIES`` maps a family's key in ``autokd.zoo`` to its builder.
+"""Networks: from a name to a module that takes pictures and gives logits, stage maps and embedding.
 
-Every builder is called with the keyword arguments ``channels``, ``classes`` and ``resolution`` (px; only families that flatten
-their last map look at it) and with the card's own, and returns a ``Backbone``.
+``network`` builds it, ``weights`` reads and hashes its weights, ``cost`` measures its size and
+speed. Ours are in ``families``; torchvision's and timm's are made to answer alike by ``library``.
 """
 
-from collections.abc import Callable
-
-from autokd.networks import cnn, mobilenet, plane, resnet, shufflenet, vgg, wrn
 from autokd.networks.backbone import Backbone, Featured, Output
+from autokd.networks.cost import latency, measure, speed
+from autokd.networks.families import FAMILIES
+from autokd.networks.network import LEAST_PX, Network, build
+from autokd.networks.weights import load_weights, state, weights_hash
 
-FAMILIES: dict[str, Callable[..., Backbone]] = {
-    "cnn": cnn.build,
-    "mobilenet": mobilenet.build,
-    "plane": plane.build,
-    "resnet": resnet.build,
-    "shufflenet": shufflenet.build,
-    "vgg": vgg.build,
-    "wrn": wrn.build,
-}
-
-__all__ = ["FAMILIES", "Backbone", "Featured", "Output"]
+__all__ = [
+    "FAMILIES",
+    "LEAST_PX",
+    "Backbone",
+    "Featured",
+    "Network",
+    "Output",
+    "build",
+    "latency",
+    "load_weights",
+    "measure",
+    "speed",
+    "state",
+    "weights_hash",
+]

@@ -26,7 +26,9 @@ class Featured(nn.Module):
     """Any network that gives its features: ours (``Backbone``) and the libraries'."""
 
     def features(self, pictures: Tensor) -> Output:
-        """``[B, C, H, W]`` normalised pictures -> logits, stage maps and embedding. ``forward`` gives the same logits alone."""
+        """``[B, C, H, W]`` normalised pictures -> logits, stage maps and embedding. ``forward``
+        gives the same logits alone.
+        """
         raise NotImplementedError
 
 
@@ -34,8 +36,8 @@ class Backbone(Featured):
     """A network in four parts: ``pictures -> stem -> stages -> head -> classifier -> logits``.
 
     Args:
-        stem: The first convolution and nothing else, so that another network can share it (its batch norm, whose running
-            statistics belong to one network, opens the first stage).
+        stem: The first convolution and nothing else, so that another network can share it (its
+            batch norm, whose running statistics belong to one network, opens the first stage).
         stages: Modules whose outputs are the features of ``Output.stages``.
         head: From the last stage's map ``[B, c, h, w]`` to the embedding ``[B, D]``.
         classifier: From the embedding to the logits.
@@ -43,7 +45,9 @@ class Backbone(Featured):
     Weights are drawn anew here (``kaiming``), so a builder need not.
     """
 
-    def __init__(self, stem: nn.Conv2d, stages: Sequence[nn.Module], head: nn.Module, classifier: nn.Linear) -> None:
+    def __init__(
+        self, stem: nn.Conv2d, stages: Sequence[nn.Module], head: nn.Module, classifier: nn.Linear
+    ) -> None:
         super().__init__()
         self.stem = stem
         self.stages = nn.ModuleList(stages)
@@ -65,10 +69,12 @@ class Backbone(Featured):
 
 
 def kaiming(network: nn.Module) -> None:
-    """Draws the weights of all convolutions from N(0, 2 / fan_out) (He et al. 2015, arXiv 1502.01852), biases 0.
+    """Draws the weights of all convolutions from N(0, 2 / fan_out) (He et al. 2015, arXiv
+    1502.01852), biases 0.
 
-    The fan-out counts one group only: torch's own ``kaiming_normal_`` counts all of them, which makes a depthwise convolution
-    start ``sqrt(channels)`` too small. Batch norms (1 and 0) and linear layers keep torch's defaults.
+    The fan-out counts one group only: torch's own ``kaiming_normal_`` counts all of them, which
+    makes a depthwise convolution start ``sqrt(channels)`` too small. Batch norms (1 and 0) and
+    linear layers keep torch's defaults.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -79,14 +85,18 @@ def kaiming(network: nn.Module) -> None:
 
 
 class GlobalPool(nn.Module):
-    """Global average pooling: ``[B, c, h, w] -> [B, c]``. A plain mean, which has a deterministic gradient on CUDA."""
+    """Global average pooling: ``[B, c, h, w] -> [B, c]``. A plain mean, which has a deterministic
+    gradient on CUDA.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
 
 class HalvePool(nn.Module):
-    """2x2 max-pooling of maps of at least `least` px a side; smaller maps pass, so that small pictures are not pooled away."""
+    """2x2 max-pooling of maps of at least `least` px a side; smaller maps pass, so that small
+    pictures are not pooled away.
+    """
 
     def __init__(self, least: int = 2) -> None:
         super().__init__()
@@ -96,29 +106,40 @@ class HalvePool(nn.Module):
         return F.max_pool2d(x, 2) if min(x.shape[-2:]) >= self.least else x
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
-    """A square convolution that keeps the map's size (at stride 1); no bias unless asked for, since a batch norm follows."""
+def conv(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, bias: bool = False
+) -> nn.Conv2d:
+    """A square convolution that keeps the map's size (at stride 1); no bias unless asked for, since
+    a batch norm follows.
+    """
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
 
 
-def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Sequential:
+def conv_bn_relu(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, bias: bool = False
+) -> nn.Sequential:
     """Convolution, batch norm, ReLU."""
     return nn.Sequential(conv(inputs, outputs, kernel, stride, groups, bias), *bn_relu(outputs))
 
 
 def bn_relu(width: int) -> tuple[nn.Module, nn.Module]:
-    """Batch norm and ReLU over `width` channels; in place, since the norm's own output is needed by nobody."""
+    """Batch norm and ReLU over `width` channels; in place, since the norm's own output is needed by
+    nobody.
+    """
     return nn.BatchNorm2d(width), nn.ReLU(inplace=True)
 
 
-def plain(channels: int, groups: Sequence[Sequence[int | nn.Module]], bias: bool = False) -> tuple[nn.Conv2d, list[nn.Module]]:
+def plain(
+    channels: int, groups: Sequence[Sequence[int | nn.Module]], bias: bool = False
+) -> tuple[nn.Conv2d, list[nn.Module]]:
     """Stem and stages of a plain stack of 3x3 convolutions.
 
     Args:
         channels: Channels of the pictures.
-        groups: One sequence per stage; a number is convolution-BN-ReLU of that width, a module stands for itself. The first entry
-            of all is a number: its convolution is the stem.
-        bias: Whether the convolutions have one (without effect under batch norm; some references count it).
+        groups: One sequence per stage; a number is convolution-BN-ReLU of that width, a module
+            stands for itself. The first entry of all is a number: its convolution is the stem.
+        bias: Whether the convolutions have one (without effect under batch norm; some references
+            count it).
     """
     stages: list[nn.Module] = []
     stem, width = None, channels

@@ -1,14 +1,18 @@
-"""The study's page: one HTML file that opens anywhere, asks the network for nothing, and begins with the answer, below the study's title. Light.
+"""The study's page: one HTML file that opens anywhere, asks the network for nothing, and begins
+with the answer, below the study's title. Light.
 
-Everything is read from the ledger. Charts are drawn by plotly.js, which the file carries; they are SVG, so that they print.
-What users wrote (titles, names, choices, reasons) is only ever text: escaped in HTML, in the charts' JSON and for plotly's own
-markup, and the page's policy lets no script run but the two that it was made with. Curves are thinned out in long studies.
+Everything is read from the ledger. Charts are drawn by plotly.js, which the file carries; they are
+SVG, so that they print. What users wrote (titles, names, choices, reasons) is only ever text:
+escaped in HTML, in the charts' JSON and for plotly's own markup, and the page's policy lets no
+script run but the two that it was made with. Curves are thinned out in long studies.
 
-    ledger ─ view ─→ answer (the first line, what else must be said, tiles)
-               ├───→ sections: results · trials · coordinates · fanova · learning · trust · times
-               └───→ frame (provenance, the policy, page.css and page.js) ─→ one file
+    ledger ─ study_data ─→ answer (the first line, what else must be said, tiles)
+                     ├───→ sections: results · trials · coordinates · fanova · learning
+                     │      · trust · times
+                     └───→ frame (provenance, the policy, page.css and page.js) ─→ one file
 
-``parts`` has the text and tables, ``charts`` the figures that all of these are made of. A section without anything to show is "".
+``parts`` has the text and tables, ``charts`` the figures that all of these are made of. A section
+without anything to show is "".
 """
 
 from __future__ import annotations
@@ -16,8 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autokd import ledger
-from autokd.document import write_atomically
+from autokd.files import write_atomically
 from autokd.report.answer import about, first_line, notes, tiles
 from autokd.report.charts import thin
 from autokd.report.coordinates import parallel
@@ -26,12 +29,27 @@ from autokd.report.frame import document, provenance
 from autokd.report.learning import best_so_far, curves
 from autokd.report.parts import esc
 from autokd.report.results import confirmed, recipe
+from autokd.report.study_data import StudyData
 from autokd.report.times import spent, time_spent
 from autokd.report.trials import leaderboard, pareto
 from autokd.report.trust import calibration, pooled, rank_correlation
-from autokd.report.view import LEAST, View
+from autokd.study import ledger
+from autokd.study.statistics import LEAST
 
-__all__ = ["LEAST", "Page", "View", "importance", "importances", "page", "parallel", "pooled", "rank_correlation", "spent", "thin", "write"]
+__all__ = [
+    "LEAST",
+    "Page",
+    "StudyData",
+    "importance",
+    "importances",
+    "page",
+    "parallel",
+    "pooled",
+    "rank_correlation",
+    "spent",
+    "thin",
+    "write",
+]
 
 SECTIONS = {
     "Result": confirmed,
@@ -50,7 +68,9 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Page:
-    """The file, and its first line as plain text: our own words alone, and with the recipe, where users' words may stand."""
+    """The file, and its first line as plain text: our own words alone, and with the recipe, where
+    users' words may stand.
+    """
 
     html: str
     headline: str
@@ -66,9 +86,18 @@ def write(folder: Path, out: Path | None = None) -> Path:
 
 def page(folder: Path) -> Page:
     """The page of the study in ``folder``, finished or not."""
-    view = View(folder.name, *ledger.read(folder))
-    headline, choice = first_line(view)
-    header = f'<p class="study">{esc(about(view))}</p><h1>{esc(headline)} <span class="choice">{esc(choice)}</span></h1>{notes(view)}{tiles(view)}'
-    sections = [(title, section(view)) for title, section in SECTIONS.items()]
-    body = f"<header>{header}</header>" + "".join(f"<section><h2>{esc(title)}</h2>{content}</section>" for title, content in sections if content)
-    return Page(document(view.title, body + provenance(view)), headline, f"{headline} {choice}".strip())
+    study = StudyData(folder.name, *ledger.read(folder))
+    headline, choice = first_line(study)
+    header = (
+        f'<p class="study">{esc(about(study))}</p><h1>{esc(headline)} <span'
+        f' class="choice">{esc(choice)}</span></h1>{notes(study)}{tiles(study)}'
+    )
+    sections = [(title, section(study)) for title, section in SECTIONS.items()]
+    body = f"<header>{header}</header>" + "".join(
+        f"<section><h2>{esc(title)}</h2>{content}</section>"
+        for title, content in sections
+        if content
+    )
+    return Page(
+        document(study.title, body + provenance(study)), headline, f"{headline} {choice}".strip()
+    )

@@ -1,4 +1,6 @@
-"""What every figure is made of: colours, the frame that the page's script draws in, lines, and thinning. Values are plotly's."""
+"""What every figure is made of: colours, the frame that the page's script draws in, lines, and
+thinning. Values are plotly's.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +10,59 @@ from typing import Any
 
 from autokd.report.parts import esc, plain
 
-# Okabe and Ito's colours, which no common colour blindness confuses; a mark and a dash say the same once more.
-BLUE, SKY, ORANGE, VERMILION, GREEN, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#595959"
+# Okabe and Ito's colours, which no common colour blindness confuses; a mark and a dash say the same
+# once more.
+BLUE = "#0072B2"
+SKY = "#56B4E9"
+ORANGE = "#E69F00"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+GREY = "#595959"
 COLOUR = {"finalist": BLUE, "control-kd": ORANGE, "control-ce": GREY}
 MARK = {"finalist": "circle", "control-kd": "square", "control-ce": "diamond"}
 DASH = {"finalist": "solid", "control-kd": "dash", "control-ce": "dot"}
 BASE = {
-    "margin": {"l": 62, "r": 16, "t": 14, "b": 48}, "paper_bgcolor": "white", "plot_bgcolor": "white", "hovermode": "closest",
-    "font": {"family": "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", "size": 13, "color": "#222"}, "dragmode": False,
-    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}, "hoverlabel": {"align": "left"},
-}  # fmt: skip
+    "margin": {"l": 62, "r": 16, "t": 14, "b": 48},
+    "paper_bgcolor": "white",
+    "plot_bgcolor": "white",
+    "hovermode": "closest",
+    "font": {
+        "family": "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
+        "size": 13,
+        "color": "#222",
+    },
+    "dragmode": False,
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+    "hoverlabel": {"align": "left"},
+}
 AXIS = {"gridcolor": "#e8e8e8", "zerolinecolor": "#bbb", "linecolor": "#888", "automargin": True}
 
 Trace = dict[str, Any]
 Layout = dict[str, Any]
 
 
-def chart(data: list[Trace], layout: Layout, caption: str, *, height: int = 360, width: int = 0) -> str:
-    """A figure that the page's script draws. ``width``: the least, below which it scrolls sideways."""
-    layout = {"height": height} | BASE | layout | {axis: AXIS | layout.get(axis, {}) for axis in ("xaxis", "yaxis")}
-    text = json.dumps({"data": data, "layout": layout}, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
+def chart(
+    data: list[Trace], layout: Layout, caption: str, *, height: int = 360, width: int = 0
+) -> str:
+    """A figure that the page's script draws. ``width``: the least, below which it scrolls
+    sideways.
+    """
+    layout = (
+        {"height": height}
+        | BASE
+        | layout
+        | {axis: AXIS | layout.get(axis, {}) for axis in ("xaxis", "yaxis")}
+    )
+    text = (
+        json.dumps({"data": data, "layout": layout}, separators=(",", ":"), allow_nan=False)
+        .replace("<", "\\u003c")
+        .replace("&", "\\u0026")
+    )
     least = f' style="min-width:{width}px"' if width else ""
     return (
-        f'<figure data-chart><div class="wide"><div class="plot" role="img" aria-label="{esc(caption)}"{least}></div></div>'
-        f'<script type="application/json">{text}</script><figcaption>{esc(caption)}</figcaption></figure>'
+        '<figure data-chart><div class="wide"><div class="plot" role="img"'
+        f' aria-label="{esc(caption)}"{least}></div></div><script'
+        f' type="application/json">{text}</script><figcaption>{esc(caption)}</figcaption></figure>'
     )
 
 
@@ -50,7 +81,9 @@ def thin(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def strand(lines: Iterable[tuple[Sequence[Any], Sequence[Any], str]]) -> Trace:
-    """Many lines as one trace, a gap between two: ``(x, y, text)`` each. It has one hover text a line."""
+    """Many lines as one trace, a gap between two: ``(x, y, text)`` each. It has one hover text a
+    line.
+    """
     xs: list[Any] = []
     ys: list[Any] = []
     texts: list[str | None] = []
@@ -58,12 +91,26 @@ def strand(lines: Iterable[tuple[Sequence[Any], Sequence[Any], str]]) -> Trace:
         xs += [*x, None]
         ys += [*y, None]
         texts += [text] * len(x) + [None]
-    return {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "hovertext": texts, "hoverinfo": "text", "connectgaps": False}
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": xs,
+        "y": ys,
+        "hovertext": texts,
+        "hoverinfo": "text",
+        "connectgaps": False,
+    }
 
 
 def highlight() -> Trace:
     """An empty trace, which the page's script fills with the line under the pointer."""
     return {
-        "type": "scatter", "mode": "lines", "x": [None], "y": [None], "line": {"color": VERMILION, "width": 4}, "hoverinfo": "skip", "showlegend": False,
+        "type": "scatter",
+        "mode": "lines",
+        "x": [None],
+        "y": [None],
+        "line": {"color": VERMILION, "width": 4},
+        "hoverinfo": "skip",
+        "showlegend": False,
         "meta": "highlight",
-    }  # fmt: skip
+    }

@@ -1,4 +1,6 @@
-"""Text for people and for HTML: escaping, names, numbers, tables. What users wrote passes through :func:`esc`, or in charts :func:`plain`."""
+"""Text for people and for HTML: escaping, names, numbers, tables. What users wrote passes through
+:func:`esc`, or in charts :func:`plain`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,19 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from autokd.document import flow
-from autokd.ledger import Trial
+from autokd.recipe.document import flow
+from autokd.study.ledger import Trial
 
 # ---------------------------------------------------------------- users' text
 
 
 def sane(text: str) -> str:
     """Without what no HTML file may hold: control characters and halves of surrogate pairs."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return re.sub(
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]",
+        "\ufffd",
+        text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+    )
 
 
 def esc(text: Any) -> str:
@@ -32,7 +38,9 @@ def plain(text: Any, longest: int = 0) -> str:
 
 def wrapped(parts: Iterable[str], width: int = 60) -> str:
     """Lines of a chart's label, long ones broken."""
-    lines = [sane(part)[i : i + width] for part in parts for i in range(0, min(len(part), 400), width)]
+    lines = [
+        sane(part)[i : i + width] for part in parts for i in range(0, min(len(part), 400), width)
+    ]
     return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
@@ -99,7 +107,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str] | str], kind: str = 
     """Cells, or whole rows, are HTML already."""
     top = "".join(f"<th>{esc(h)}</th>" for h in head)
     body = "".join(r if isinstance(r, str) else row(r) for r in rows)
-    return f'<div class="wide"><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        '<div class="wide"><table'
+        f' class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def note(text: str) -> str:

@@ -1,20 +1,28 @@
-"""What a recipe costs before it is run: arithmetic of its networks, and disk for the teachers' tables.
+"""What a recipe costs before it is run: arithmetic of its networks, and disk for the teachers'
+tables.
 
     uv run python docs/experiments/costs.py pipelines/*.yaml
 
-Forward passes by torch's own counter, a training step as three of them; tables are N × classes × 2 or 4 bytes an epoch. No data is read.
+Forward passes by torch's own counter, a training step as three of them; tables are N × classes × 2
+or 4 bytes an epoch. No data is read.
 """
 
 from __future__ import annotations
 
 import sys
 
-from autokd import models, recipe
+from autokd import networks, recipe
 
 SETS = {  # training pictures where nothing is held out for validation, classes, channels
-    "digits": (1438, 10, 1), "cifar10": (50_000, 10, 3), "cifar100": (50_000, 100, 3), "svhn": (73_257, 10, 3), "fashion-mnist": (60_000, 10, 1),
-    "cinic10": (90_000, 10, 3), "tiny-imagenet": (100_000, 200, 3), "imagenet": (1_281_167, 1000, 3),
-}  # fmt: skip
+    "digits": (1438, 10, 1),
+    "cifar10": (50_000, 10, 3),
+    "cifar100": (50_000, 100, 3),
+    "svhn": (73_257, 10, 3),
+    "fashion-mnist": (60_000, 10, 1),
+    "cinic10": (90_000, 10, 3),
+    "tiny-imagenet": (100_000, 200, 3),
+    "imagenet": (1_281_167, 1000, 3),
+}
 OFFICIAL = {"cinic10"}  # have a validation part of their own
 
 
@@ -24,11 +32,19 @@ def main() -> None:
         n, classes, channels = SETS[r.data.name]
         n = r.data.limit or round(n * (1 if r.data.name in OFFICIAL else 1 - r.data.validation))
 
-        def forward(name: str, resolution: int, classes: int = classes, channels: int = channels) -> int:
-            return models.measure(models.build(name, classes=classes, channels=channels, resolution=resolution), channels, resolution)["flops"]
+        def forward(
+            name: str, resolution: int, classes: int = classes, channels: int = channels
+        ) -> int:
+            return networks.measure(
+                networks.build(name, classes=classes, channels=channels, resolution=resolution),
+                channels,
+                resolution,
+            )["flops"]
 
         student = 3 * forward(r.student.model, r.resolution) * n * r.train.epochs
-        members, trained, answers = r.members(), 0, 0
+        members = r.members()
+        trained = 0
+        answers = 0
         for m in members:
             one = forward(m.student.model, m.resolution)
             given = m is members[-1] and r.teacher.weights != "train"

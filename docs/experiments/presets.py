@@ -1,9 +1,12 @@
-"""Every preset beside the two controls, under one equal budget: same data, networks, epochs, optimizer and seeds.
+"""Every preset beside the two controls, under one equal budget: same data, networks, epochs,
+optimizer and seeds.
 
-    uv run python docs/experiments/presets.py [--base pipelines/digits.yaml] [--seeds 8] [--set PATH=VALUE]…
+    uv run python docs/experiments/presets.py [--base pipelines/digits.yaml] [--seeds 8] [--set
+    PATH=VALUE]…
 
-Each preset runs with its authors' defaults, not tuned; presets that need a ladder get one. Prints a Markdown table: validation
-accuracy, and the paired difference to the student alone and to reference KD with 95 % t intervals over the seeds.
+Each preset runs with its authors' defaults, not tuned; presets that need a ladder get one. Prints a
+Markdown table: validation accuracy, and the paired difference to the student alone and to reference
+KD with 95 % t intervals over the seeds.
 """
 
 from __future__ import annotations
@@ -12,16 +15,20 @@ import argparse
 import statistics
 from pathlib import Path
 
-from autokd import axes, distill, recipe, verdict
+from autokd import recipe
 from autokd.cache import default_cache
-from autokd.teachers import Store
+from autokd.recipe import axes
+from autokd.study import words
+from autokd.study.statistics import paired
+from autokd.train import distill, prepare
+from autokd.train.store import Store
 
 
 def accuracies(made: recipe.Recipe, seeds: int, store: Store) -> list[float] | str:
     out = []
     for seed in range(seeds):
         try:
-            _, metrics = distill.train(made.with_({"seed": made.seed + seed}), store)
+            _, metrics = prepare.train(made.with_({"seed": made.seed + seed}), store)
         except distill.Diverged as e:
             return f"diverged: {e}"
         out.append(metrics["val/accuracy"])
@@ -29,7 +36,9 @@ def accuracies(made: recipe.Recipe, seeds: int, store: Store) -> list[float] | s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--base", type=Path, default=Path("pipelines/digits.yaml"))
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--ladder", nargs="*", default=["cnn-3x16", "cnn-3x8"])
@@ -45,15 +54,21 @@ def main() -> None:
         rows[name] = accuracies(made, args.seeds, store)
     alone, plain = rows["student-alone"], rows["kd"]
     assert not isinstance(alone, str) and not isinstance(plain, str)
-    print("| preset | accuracy % | against student alone | against reference KD |\n|---|---|---|---|")
+    print(
+        "| preset | accuracy % | against student alone | against reference KD |\n|---|---|---|---|"
+    )
     for name, values in rows.items():
         if isinstance(values, str):
             print(f"| {name} | {values} | | |")
             continue
         cells = [f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"]
         for control in (alone, plain):
-            d = verdict.paired("", values, control)
-            cells.append("–" if values is control else f"{verdict.figure(d, 'val/accuracy').replace(' points', '')} {d.verdict}")
+            d = paired("", values, control)
+            cells.append(
+                "–"
+                if values is control
+                else f"{words.figure(d, 'val/accuracy').replace(' points', '')} {d.verdict}"
+            )
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

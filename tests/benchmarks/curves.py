@@ -1,13 +1,15 @@
-"""Records learning curves for the replay: configurations of a space, drawn at random, each trained to its full length.
+"""Records learning curves for the replay: configurations of a space, drawn at random, each trained
+to its full length.
 
-    uv run python tests/benchmarks/curves.py digits [--configurations 400] [--seeds 0 1]
-    uv run python tests/benchmarks/curves.py fashion --data-dir DIR [--configurations 120] [--seeds 0 1]
-    uv run python tests/benchmarks/curves.py digits --summary
+    uv run python tests/benchmarks/curves.py digits [--configurations 400] [--seeds 0 1] uv run
+    python tests/benchmarks/curves.py fashion --data-dir DIR [--configurations 120] [--seeds 0 1] uv
+    run python tests/benchmarks/curves.py digits --summary
 
-Every preset of search_spaces/methods.yaml comes first, with its authors' defaults at each student's resolution, then points drawn by a
-generator seeded by their number, so that more can be added later. A line of tests/benchmarks/curves/<name>-<seed>.jsonl is one run:
-validation accuracy and NLL of each epoch, and, with the first seed, what Optuna would see of it. What the files hold already is not
-run again. Teachers and tables are computed once (`AUTOKD_CACHE`).
+Every preset of search_spaces/methods.yaml comes first, with its authors' defaults at each student's
+resolution, then points drawn by a generator seeded by their number, so that more can be added
+later. A line of tests/benchmarks/curves/<name>-<seed>.jsonl is one run: validation accuracy and NLL
+of each epoch, and, with the first seed, what Optuna would see of it. What the files hold already is
+not run again. Teachers and tables are computed once (`AUTOKD_CACHE`).
 """
 
 from __future__ import annotations
@@ -23,17 +25,22 @@ import numpy as np
 
 from autokd import space
 from autokd.space import Space
-from autokd.tree import Free, OneOf, Point
+from autokd.space.tree import Free, OneOf, Point
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVES = Path(__file__).resolve().parent / "curves"
 SETS: dict[str, tuple[str, ...]] = {
     "digits": (),
     "fashion": (
-        "data/name=fashion-mnist", "data/resolution=14", "data/validation=0.05", "data/limit=400",
-        "teacher/train/batch_size=20", "ladder_train/batch_size=20", "train/batch_size=20",
+        "data/name=fashion-mnist",
+        "data/resolution=14",
+        "data/validation=0.05",
+        "data/limit=400",
+        "teacher/train/batch_size=20",
+        "ladder_train/batch_size=20",
+        "train/batch_size=20",
     ),
-}  # fmt: skip
+}
 
 
 def load(name: str, *more: str) -> Space:
@@ -42,7 +49,9 @@ def load(name: str, *more: str) -> Space:
 
 
 def drawn(index: int) -> Callable[[Free], Any]:
-    """Choices for the configuration of that number: uniform over branches and ranges, on a log scale where the range is."""
+    """Choices for the configuration of that number: uniform over branches and ranges, on a log
+    scale where the range is.
+    """
     rng = np.random.default_rng(index)
 
     def choose(node: Free) -> Any:
@@ -66,8 +75,8 @@ def configurations(s: Space, count: int) -> list[tuple[str, Point]]:
 
 def run(point: Point, seed: int, store: Any) -> dict[str, list[float]]:
     """Train it to its end. A run that diverges keeps the epochs before."""
-    from autokd import distill
     from autokd.recipe import parse
+    from autokd.train import distill, prepare
 
     out: dict[str, list[float]] = {"accuracy": [], "nll": []}
 
@@ -76,7 +85,7 @@ def run(point: Point, seed: int, store: Any) -> dict[str, list[float]]:
             values.append(round(metrics[f"val/{name}"], 4))
 
     try:
-        distill.train(parse(point.data).with_({"seed": seed}), store, note)
+        prepare.train(parse(point.data).with_({"seed": seed}), store, note)
     except distill.Diverged:
         pass
     return out
@@ -93,7 +102,9 @@ def read(name: str, seed: int) -> dict[int, dict[str, Any]]:
     return {r["index"]: r for r in runs}
 
 
-def record(name: str, seed: int, found: list[tuple[str, Point]], store: Any, described: bool) -> None:
+def record(
+    name: str, seed: int, found: list[tuple[str, Point]], store: Any, described: bool
+) -> None:
     """Add what is missing to the file of that seed."""
     done = read(name, seed)
     with file(name, seed).open("a") as out:
@@ -101,39 +112,69 @@ def record(name: str, seed: int, found: list[tuple[str, Point]], store: Any, des
             if index in done:
                 continue
             made = run(point, seed, store)
-            about = {"name": preset, "branch": point.branch, "params": rounded(point.params), "varied": rounded(point.varied)} if described else {}
+            about = (
+                {
+                    "name": preset,
+                    "branch": point.branch,
+                    "params": rounded(point.params),
+                    "varied": rounded(point.varied),
+                }
+                if described
+                else {}
+            )
             out.write(json.dumps({"index": index, **about, **made}, separators=(",", ":")) + "\n")
             out.flush()
             print(f"{index} seed {seed}: {point.branch}: {made['accuracy'][-1:]}", flush=True)
 
 
 def summary(name: str) -> str:
-    """What the recorded curves say of pruning: each epoch's rank correlation with the final accuracy, and the noise of a seed."""
+    """What the recorded curves say of pruning: each epoch's rank correlation with the final
+    accuracy, and the noise of a seed.
+    """
     from scipy.stats import spearmanr
 
     first, second = read(name, 0), read(name, 1)
     accuracy = np.array([r["accuracy"] for r in first.values()])
     final = accuracy[:, -1]
     good = final >= np.median(final)
-    both = np.array([(first[i]["accuracy"][-1], second[i]["accuracy"][-1]) for i in first if i in second])
-    noise, noise_of_good = (100 * np.sqrt((np.diff(pairs) ** 2).mean() / 2) for pairs in (both, both[both.mean(1) >= np.median(final)]))
+    both = np.array(
+        [(first[i]["accuracy"][-1], second[i]["accuracy"][-1]) for i in first if i in second]
+    )
+    noise, noise_of_good = (
+        100 * np.sqrt((np.diff(pairs) ** 2).mean() / 2)
+        for pairs in (both, both[both.mean(1) >= np.median(final)])
+    )
     rows = [
-        f"{name}: {len(first)} configurations of {len({r['branch'] for r in first.values()})} branches, {len(both)} of them at two seeds",
-        f"final accuracy, %: median {100 * np.median(final):.1f}, best {100 * final.max():.1f}; best mean of two seeds {100 * both.mean(1).max():.1f}",
+        (
+            f"{name}: {len(first)} configurations of {len({r['branch'] for r in first.values()})}"
+            f" branches, {len(both)} of them at two seeds"
+        ),
+        (
+            f"final accuracy, %: median {100 * np.median(final):.1f}, best {100 * final.max():.1f};"
+            f" best mean of two seeds {100 * both.mean(1).max():.1f}"
+        ),
         f"sd of a seed, points: {noise:.1f}; of the better half {noise_of_good:.1f}",
         "rank correlation with the final accuracy, of all and of the better half:",
-        *(f"  epoch {e}: {spearmanr(accuracy[:, e - 1], final)[0]:.2f}, {spearmanr(accuracy[good, e - 1], final[good])[0]:.2f}" for e in (1, 3, 6, 9, 13, 18)),
+        *(
+            f"  epoch {e}: {spearmanr(accuracy[:, e - 1], final)[0]:.2f},"
+            f" {spearmanr(accuracy[good, e - 1], final[good])[0]:.2f}"
+            for e in (1, 3, 6, 9, 13, 18)
+        ),
     ]
     return "\n".join(rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=list(SETS))
     parser.add_argument("--configurations", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--data-dir", help="where torchvision's files are; else AUTOKD_DATA")
-    parser.add_argument("--summary", action="store_true", help="say what is recorded, and record nothing")
+    parser.add_argument(
+        "--summary", action="store_true", help="say what is recorded, and record nothing"
+    )
     args = parser.parse_args()
     if args.summary:
         print(summary(args.name))
@@ -142,9 +183,10 @@ def main() -> None:
         os.environ["AUTOKD_DATA"] = args.data_dir
 
     from autokd.cache import default_cache
-    from autokd.teachers import Store
+    from autokd.train.store import Store
 
-    store, found = Store(default_cache()), configurations(load(args.name), args.configurations)
+    store = Store(default_cache())
+    found = configurations(load(args.name), args.configurations)
     CURVES.mkdir(exist_ok=True)
     for seed in args.seeds:
         record(args.name, seed, found, store, described=seed == args.seeds[0])

@@ -1,11 +1,13 @@
-"""How fast pictures are packed and views rendered, as ratios to torchvision, side by side in one process.
+"""How fast pictures are packed and views rendered, as ratios to torchvision, side by side in one
+process.
 
     python tests/benchmarks/data.py            # about two minutes, on idle cores
 
-Views: CPU time of one thread for batches of 64 pictures in the memory format that networks take, against torchvision's transforms on
-decoded PIL pictures and a stack; with and without normalisation, which here is the network's.
-Packing: wall time of 5,000 PNGs from a folder to a pack on disk, against one epoch of ImageFolder with ToTensor and a
-DataLoader over them, the best of 0, 1 and 2 workers; rounds alternate, and medians count.
+Views: CPU time of one thread for batches of 64 pictures in the memory format that networks take,
+against torchvision's transforms on decoded PIL pictures and a stack; with and without
+normalisation, which here is the network's. Packing: wall time of 5,000 PNGs from a folder to a pack
+on disk, against one epoch of ImageFolder with ToTensor and a DataLoader over them, the best of 0, 1
+and 2 workers; rounds alternate, and medians count.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from autokd import data
-from autokd.models import Network
-from autokd.recipe import Augment, ResizedCrop
-from autokd.recipe import Data as Spec
-from autokd.teachers import layout
-from autokd.views import Pictures, Views
+from autokd.data import dataset, packs
+from autokd.data.pictures import Pictures
+from autokd.data.views import Views
+from autokd.networks import Network
+from autokd.recipe import Augment, DataSettings, ResizedCrop
+from autokd.train.determinism import memory_format
 
 BATCH = 64
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
@@ -38,12 +41,24 @@ ROWS: list[tuple[str, float, float, float]] = []
 
 
 def natural(g: np.random.Generator, h: int, w: int) -> np.ndarray:
-    """``[h, w, 3]`` uint8: soft shapes under a little noise, which PNG compresses about as it does photographs."""
-    soft = np.asarray(Image.fromarray(g.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((w, h), Image.Resampling.BICUBIC), dtype=np.int64)
+    """``[h, w, 3]`` uint8: soft shapes under a little noise, which PNG compresses about as it does
+    photographs.
+    """
+    soft = np.asarray(
+        Image.fromarray(g.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize(
+            (w, h), Image.Resampling.BICUBIC
+        ),
+        dtype=np.int64,
+    )
     return (soft + g.integers(-6, 7, (h, w, 3))).clip(0, 255).astype(np.uint8)
 
 
-def ratio(ours: Callable[[], object], theirs: Callable[[], object], clock: Callable[[], float], rounds: int = 9) -> tuple[float, float]:
+def ratio(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    clock: Callable[[], float],
+    rounds: int = 9,
+) -> tuple[float, float]:
     """Seconds of each, the median of alternating rounds."""
     times: tuple[list[float], list[float]] = ([], [])
     ours(), theirs()
@@ -57,34 +72,62 @@ def ratio(ours: Callable[[], object], theirs: Callable[[], object], clock: Calla
 
 def views() -> None:
     g = np.random.default_rng(0)
-    ending = [transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    ending = [
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
     rows = torch.arange(BATCH)
 
-    def compare(what: str, pictures: torch.Tensor | Pictures, images: list[Image.Image], augment: Augment, crop: object, size: int, goal: float) -> None:
+    def compare(
+        what: str,
+        pictures: torch.Tensor | Pictures,
+        images: list[Image.Image],
+        augment: Augment,
+        crop: object,
+        size: int,
+        goal: float,
+    ) -> None:
         mine = Views(pictures, augment, 0, 0)
-        network = Network(torch.nn.Identity(), 3, torch.tensor(MEAN), torch.tensor(STD))  # type: ignore[arg-type]
+        network = Network(torch.nn.Identity(), 3, torch.tensor(MEAN), torch.tensor(STD))
         bare = transforms.Compose([crop, *ending[:2]])
         whole = transforms.Compose([crop, *ending])
 
         def rendered() -> torch.Tensor:
-            return mine.render(rows, size).contiguous(memory_format=layout(size))
+            return mine.render(rows, size).contiguous(memory_format=memory_format(size))
 
-        cases = (("", rendered, bare), (" + normalise", lambda: network._normalise(rendered()), whole))
+        cases = (
+            ("", rendered, bare),
+            (" + normalise", lambda: network.normalise(rendered()), whole),
+        )
         for more, ours, theirs in cases:
-            a, b = ratio(ours, lambda theirs=theirs: torch.stack([theirs(image) for image in images]), time.process_time)  # type: ignore[misc]
-            ROWS.append((f"{what} + flip{more}, {size} px, µs a picture", a / BATCH * 1e6, b / BATCH * 1e6, goal))
+
+            def stacked(theirs: transforms.Compose = theirs) -> torch.Tensor:
+                return torch.stack([theirs(image) for image in images])
+
+            a, b = ratio(ours, stacked, time.process_time)
+            name = f"{what} + flip{more}, {size} px, µs a picture"
+            ROWS.append((name, a / BATCH * 1e6, b / BATCH * 1e6, goal))
 
     small = np.stack([natural(g, 32, 32) for _ in range(BATCH)])
     tensor = torch.from_numpy(small).permute(0, 3, 1, 2).contiguous()
     images = [Image.fromarray(p) for p in small]
-    compare("crop", tensor, images, Augment(crop_padding=4, flip=True), transforms.RandomCrop(32, padding=4), 32, 1 / 5)
+    augment = Augment(crop_padding=4, flip=True)
+    compare("crop", tensor, images, augment, transforms.RandomCrop(32, padding=4), 32, 1 / 5)
     shapes = [(258, 344), (344, 258), (258, 387), (258, 258)]
     large = [natural(g, *shapes[i % 4]) for i in range(BATCH)]
     starts = np.concatenate([[0], np.cumsum([p.size for p in large])[:-1]])
-    packed = Pictures(np.concatenate([p.reshape(-1) for p in large]), starts, np.array([p.shape[:2] for p in large]), 3, "cpu")
+    packed = Pictures(
+        np.concatenate([p.reshape(-1) for p in large]),
+        starts,
+        np.array([p.shape[:2] for p in large]),
+        3,
+        "cpu",
+    )
     augment = Augment(flip=True, random_resized_crop=ResizedCrop(scale=[0.08, 1.0]))
     images = [Image.fromarray(p) for p in large]
-    compare("random-resized-crop", packed, images, augment, transforms.RandomResizedCrop(224), 224, 1 / 2)
+    crop = transforms.RandomResizedCrop(224)
+    compare("random-resized-crop", packed, images, augment, crop, 224, 1 / 2)
 
 
 def packing(root: Path, side: int, count: int = 5000, rounds: int = 5) -> None:
@@ -94,11 +137,11 @@ def packing(root: Path, side: int, count: int = 5000, rounds: int = 5) -> None:
         folder.mkdir(parents=True)
         for i in range(count // 10):
             Image.fromarray(natural(g, side, side)).save(folder / f"{i:04}.png")
-    spec = Spec(name=f"folder:{root / str(side)}", resolution=side)
+    spec = DataSettings(name=f"folder:{root / str(side)}", resolution=side)
 
     def fresh(keep: bool) -> float:
-        data._pack.cache_clear()
-        data._latest.clear()
+        packs._pack.cache_clear()
+        dataset._latest.clear()
         for file in (root / "cache" / "data").glob("*") if not keep else ():
             file.unlink()
         began = time.perf_counter()
@@ -112,15 +155,20 @@ def packing(root: Path, side: int, count: int = 5000, rounds: int = 5) -> None:
             pass
         return time.perf_counter() - began
 
-    first, second, theirs = [], [], {w: [] for w in (0, 1, 2)}
+    first = []
+    second = []
+    theirs = {w: [] for w in (0, 1, 2)}
     for _ in range(rounds):
         for workers, times in theirs.items():
             times.append(epoch(workers))
         first.append(fresh(keep=False))
         second.append(fresh(keep=True))
-    workers, best = min(((w, statistics.median(times)) for w, times in theirs.items()), key=lambda pair: pair[1])
-    ROWS.append((f"pack {count:,} PNGs of {side} px (a loader's epoch: {workers} workers), s", statistics.median(first), best, 1.0))
-    ROWS.append((f"start again on {count:,} PNGs of {side} px (to 0.5 s), s", statistics.median(second), 0.5, 1.0))
+    medians = {w: statistics.median(times) for w, times in theirs.items()}
+    workers, best = min(medians.items(), key=lambda pair: pair[1])
+    name = f"pack {count:,} PNGs of {side} px (a loader's epoch: {workers} workers), s"
+    ROWS.append((name, statistics.median(first), best, 1.0))
+    name = f"start again on {count:,} PNGs of {side} px (to 0.5 s), s"
+    ROWS.append((name, statistics.median(second), 0.5, 1.0))
 
 
 def main() -> int:
@@ -133,7 +181,10 @@ def main() -> int:
             packing(Path(name), side)
     print(f"{'what':72} {'ours':>9} {'theirs':>9} {'ratio':>6} {'goal':>6}")
     for what, ours, theirs, goal in ROWS:
-        print(f"{what:72} {ours:9.3g} {theirs:9.3g} {ours / theirs:6.2f} {goal:6.2f}{'' if ours / theirs <= goal else '  missed'}")
+        print(
+            f"{what:72} {ours:9.3g} {theirs:9.3g} {ours / theirs:6.2f}"
+            f" {goal:6.2f}{'' if ours / theirs <= goal else '  missed'}"
+        )
     return 0
 
 

@@ -1,10 +1,13 @@
-"""What a budget for tables is worth: the hit rate of the store's own policy (`cache.room`) against the least recently used table going.
+"""What a budget for tables is worth: the hit rate of the store's own policy (`cache.to_evict`)
+against the least recently used table going.
 
     uv run python tests/benchmarks/eviction.py
 
-A replay of the reads of a search, a table at a time, pure Python: trials scan over epochs, `jobs` of them side by side, each epoch
-reading one table of every member of the ladder. Pruned trials end at a rung (1, 3 or 9 of 27 epochs, two thirds at each). "Then
-another" is a second search with another view setting after the first. "Best possible" knows the future: it evicts what is needed last.
+A replay of the reads of a search, a table at a time, pure Python: trials scan over epochs, `jobs`
+of them side by side, each epoch reading one table of every member of the ladder. Pruned trials end
+at a rung (1, 3 or 9 of 27 epochs, two thirds at each). "Then another" is a second search with
+another view setting after the first. "Best possible" knows the future: it evicts what is needed
+last.
 """
 
 from __future__ import annotations
@@ -13,16 +16,21 @@ import random
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from autokd.cache import Held, room, table_name
+from autokd.cache import Held, table_name, to_evict
 
-EPOCHS, TRIALS, MEMBERS = 27, 48, 4
+EPOCHS = 27
+TRIALS = 48
+MEMBERS = 4
 Access = tuple[str, int, frozenset[str]]  # view setting (of one member), epoch, the settings in use
 
 
 def scan(jobs: int, pruned: bool, search: str = "a", seed: int = 0) -> Iterator[Access]:
     """The reads of one search."""
     rng = random.Random(seed)
-    left = [next((rung for rung in (1, 3, 9) if pruned and rng.random() < 2 / 3), EPOCHS) for _ in range(TRIALS)]
+    left = [
+        next((rung for rung in (1, 3, 9) if pruned and rng.random() < 2 / 3), EPOCHS)
+        for _ in range(TRIALS)
+    ]
     busy = frozenset(f"{search}{m}" for m in range(MEMBERS))
     running: list[list[int]] = []
     while left or running:
@@ -39,12 +47,13 @@ def ours(reads: list[Access], budget: int) -> float:
     used: dict[str, float] = {}
     hits = 0
     for now, (setting, epoch, busy) in enumerate(reads):
-        name, used[setting] = table_name(epoch, "x"), now
+        name = table_name(epoch, "x")
+        used[setting] = now
         if name in kept.get(setting, {}):
             hits += 1
             continue
         held = {s: Held(used[s], s in busy, sizes) for s, sizes in kept.items()}
-        gone = room(held, setting, name, 1, budget)
+        gone = to_evict(held, setting, name, 1, budget)
         for s, n in gone or []:
             del kept[s][n]
         if gone is not None:
@@ -90,11 +99,16 @@ def main() -> None:
         "full trials, then another search": [*scan(2, False), *scan(2, False, "b", 1)],
     }
     print(f"{TRIALS} trials of {EPOCHS} epochs, {MEMBERS} members; hit rates in %\n")
-    print("| reads | what fits of one search's tables | ours | least recently used | best possible |\n|---|---|---|---|---|")
+    print(
+        "| reads | what fits of one search's tables | ours | least recently used | best possible"
+        " |\n|---|---|---|---|---|"
+    )
     for name, reads in patterns.items():
         for share in (0.25, 0.5, 0.75, 1.0):
             budget = int(EPOCHS * MEMBERS * share)
-            rates = (100 * policy(reads, budget) for policy in (ours, least_recently_used, best_possible))
+            rates = (
+                100 * policy(reads, budget) for policy in (ours, least_recently_used, best_possible)
+            )
             print(f"| {name} | {share:.0%} | " + " | ".join(f"{rate:.1f}" for rate in rates) + " |")
 
 

@@ -1,11 +1,14 @@
-"""The search's own objects on virtual time: scheduler questions answered in seconds, without training anything.
+"""The search's own objects on virtual time: scheduler questions answered in seconds, without
+training anything.
 
-    uv run python tests/benchmarks/simulate.py [--searches 200] [--epochs 1080] [--jobs 1 4] [--forms …]
+    uv run python tests/benchmarks/simulate.py [--searches 200] [--epochs 1080] [--jobs 1 4]
+    [--forms …]
 
-Each search is a real ``Study`` (Optuna's sampler, ASHA, ledger in memory) over search_spaces/dtd.yaml; only the trials are
-replaced, by a synthetic conditional surface with learning curves and noise. Two worlds: ``equal`` speeds, and ``slow``, in which the
-branch that ends best starts slowest. Prints the true value of what each search would hand back, in points, with its 95 % interval,
-and the paired difference to no pruning at equal epochs.
+Each search is a real ``Study`` (Optuna's sampler, ASHA, ledger in memory) over
+search_spaces/dtd.yaml; only the trials are replaced, by a synthetic conditional surface with
+learning curves and noise. Two worlds: ``equal`` speeds, and ``slow``, in which the branch that ends
+best starts slowest. Prints the true value of what each search would hand back, in points, with its
+95 % interval, and the paired difference to no pruning at equal epochs.
 """
 
 from __future__ import annotations
@@ -22,12 +25,17 @@ from typing import Any
 
 import numpy as np
 
-from autokd import space, verdict
-from autokd.ledger import Event, Ledger
-from autokd.study import DONE, Job, Study
+from autokd import space
+from autokd.study.jobs import DONE, Job
+from autokd.study.ledger import Event, Ledger
+from autokd.study.queue import Study
+from autokd.study.statistics import paired
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEED = {"equal": {"constant": 4.0, "flsw": 4.0, "cwsm": 4.0}, "slow": {"constant": 2.0, "cwsm": 4.0, "flsw": 9.0}}
+SPEED = {
+    "equal": {"constant": 4.0, "flsw": 4.0, "cwsm": 4.0},
+    "slow": {"constant": 2.0, "cwsm": 4.0, "flsw": 9.0},
+}
 BEST = {"constant": 0.90, "cwsm": 0.905, "flsw": 0.915}
 NOISE = 0.006  # of one validation accuracy; METHODS' digits have a seed's sd of 1.2 to 1.6 points
 
@@ -49,16 +57,23 @@ class Memory(Ledger):
 def truth(recipe: dict[str, Any]) -> float:
     """The value of a full run without noise: a smooth bowl in each branch."""
     t = recipe["distill"]["temperature"]
-    end = BEST[t["kind"]] - 0.02 * abs(math.log(t["tau"] / 6)) - 0.03 * abs(recipe["distill"]["losses"]["kl"]["weight"] - 0.8)
+    end = (
+        BEST[t["kind"]]
+        - 0.02 * abs(math.log(t["tau"] / 6))
+        - 0.03 * abs(recipe["distill"]["losses"]["kl"]["weight"] - 0.8)
+    )
     if t["kind"] == "flsw":
         end -= 0.008 * abs(math.log(t["beta"] / 20)) + 0.01 * abs(t["gamma"] - 0.5)
     if t["kind"] == "cwsm":
         end -= 0.01 * abs(math.log(t["beta"] / 4))
-    return end - 0.004 * abs(len(recipe["ladder"]) - 1) - 0.01 * (8 - recipe["student"]["resolution"])
+    return (
+        end - 0.004 * abs(len(recipe["ladder"]) - 1) - 0.01 * (8 - recipe["student"]["resolution"])
+    )
 
 
 def observed(recipe: dict[str, Any], epoch: int, world: str, rng: np.random.Generator) -> float:
-    full, speed = recipe["train"]["epochs"], SPEED[world][recipe["distill"]["temperature"]["kind"]]
+    full = recipe["train"]["epochs"]
+    speed = SPEED[world][recipe["distill"]["temperature"]["kind"]]
     reached = (1 - math.exp(-epoch / speed)) / (1 - math.exp(-full / speed))
     return 0.1 + (truth(recipe) - 0.1) * reached + rng.normal(0, NOISE)
 
@@ -73,8 +88,15 @@ def begin(s: space.Space, seed: int, jobs: int) -> Study:
     return Study(s, book, seed=seed, jobs=jobs, clock=lambda: book.clock)
 
 
-def drive(study: Study, rng: np.random.Generator, observe: Observe, finished: Callable[[int], None] = lambda spent: None) -> int:
-    """The event loop: workers take about one unit of time an epoch. Returns the epochs spent; ``finished`` hears of each full run."""
+def drive(
+    study: Study,
+    rng: np.random.Generator,
+    observe: Observe,
+    finished: Callable[[int], None] = lambda spent: None,
+) -> int:
+    """The event loop: workers take about one unit of time an epoch. Returns the epochs spent;
+    ``finished`` hears of each full run.
+    """
     book = study.book
     assert isinstance(book, Memory)
     queue: list[tuple[float, int, Job, int]] = []
@@ -89,7 +111,13 @@ def drive(study: Study, rng: np.random.Generator, observe: Observe, finished: Ca
             return spent
         book.clock, _, job, epoch = heapq.heappop(queue)
         spent += 1
-        if not study.report(job.trial, job.attempt, epoch, observe(job.trial, epoch), "c" if epoch in job.rungs else None):
+        if not study.report(
+            job.trial,
+            job.attempt,
+            epoch,
+            observe(job.trial, epoch),
+            "c" if epoch in job.rungs else None,
+        ):
             continue
         if epoch >= job.recipe["train"]["epochs"]:
             study.finish(job.trial, job.attempt, "finished")
@@ -102,7 +130,11 @@ def drive(study: Study, rng: np.random.Generator, observe: Observe, finished: Ca
 def search(s: space.Space, seed: int, jobs: int, world: str) -> tuple[float, int]:
     """One search on virtual time. Returns the true value of its choice, and the epochs it spent."""
     study, rng = begin(s, seed, jobs), np.random.default_rng(seed)
-    spent = drive(study, rng, lambda n, epoch: {"val/accuracy": observed(study.trials[n].recipe, epoch, world, rng)})
+    spent = drive(
+        study,
+        rng,
+        lambda n, epoch: {"val/accuracy": observed(study.trials[n].recipe, epoch, world, rng)},
+    )
     chosen = study.trials[study.book.table.finalists[0]["trial"]]  # type: ignore[index]
     return truth(chosen.recipe), spent
 
@@ -115,7 +147,9 @@ FORMS = {
 }
 
 
-def cell(form: str, jobs: int, world: str, seeds: list[int], epochs: int, trials: int) -> tuple[list[tuple[float, int]], float]:
+def cell(
+    form: str, jobs: int, world: str, seeds: list[int], epochs: int, trials: int
+) -> tuple[list[tuple[float, int]], float]:
     """Searches of one setting, and the seconds of processor time they took."""
     limit = (f"search/epochs={epochs}",) if epochs else ()
     sets = (*FORMS[form], *limit, f"search/trials={trials}", "search/finalists={seeds: 0}")
@@ -125,24 +159,38 @@ def cell(form: str, jobs: int, world: str, seeds: list[int], epochs: int, trials
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--searches", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=1080, help="the budget of a search; 0: by --trials alone")
+    parser.add_argument(
+        "--epochs", type=int, default=1080, help="the budget of a search; 0: by --trials alone"
+    )
     parser.add_argument("--trials", type=int, default=400)
     parser.add_argument("--jobs", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--worlds", nargs="*", default=["equal", "slow"])
     parser.add_argument("--forms", nargs="*", default=list(FORMS))
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    print("| world | workers | form | value handed back | against no pruning | epochs |\n|---|---|---|---|---|---|")
-    began, count, worked = time.monotonic(), 0, 0.0
+    print(
+        "| world | workers | form | value handed back | against no pruning | epochs"
+        " |\n|---|---|---|---|---|---|"
+    )
+    began = time.monotonic()
+    count = 0
+    worked = 0.0
     with ProcessPoolExecutor(args.processes) as pool:
         for world in args.worlds:
             for jobs in args.jobs:
                 plain: list[float] = []
                 for form in args.forms:
-                    parts = [list(range(i, args.searches, args.processes)) for i in range(args.processes)]
-                    futures = [pool.submit(cell, form, jobs, world, part, args.epochs, args.trials) for part in parts]
+                    parts = [
+                        list(range(i, args.searches, args.processes)) for i in range(args.processes)
+                    ]
+                    futures = [
+                        pool.submit(cell, form, jobs, world, part, args.epochs, args.trials)
+                        for part in parts
+                    ]
                     found: dict[int, tuple[float, int]] = {}
                     for part, future in zip(parts, futures, strict=True):
                         made, busy = future.result()
@@ -151,11 +199,17 @@ def main() -> None:
                     values = [100 * found[i][0] for i in range(args.searches)]
                     count += len(values)
                     plain = plain or values
-                    d = verdict.paired("", values, plain)
+                    d = paired("", values, plain)
                     half = 1.96 * statistics.stdev(values) / len(values) ** 0.5
-                    shown = "–" if values is plain else f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
+                    shown = (
+                        "–" if values is plain else f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
+                    )
                     spent = statistics.mean(found[i][1] for i in range(args.searches))
-                    print(f"| {world} | {jobs} | {form} | {statistics.mean(values):.2f} ± {half:.2f} | {shown} | {spent:.0f} |", flush=True)
+                    print(
+                        f"| {world} | {jobs} | {form} | {statistics.mean(values):.2f} ± {half:.2f}"
+                        f" | {shown} | {spent:.0f} |",
+                        flush=True,
+                    )
     seconds = time.monotonic() - began
     print(f"\n{count} searches in {seconds:.0f} s, {worked / count:.2f} s of one core each")
 

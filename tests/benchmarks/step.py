@@ -1,11 +1,13 @@
 """What a trial costs beside what its student costs, side by side in one process, as ratios.
 
-    uv run python tests/benchmarks/step.py [--students resnet20 resnet8x4] [--precisions fp32 bf16] [--threads 2] [--clock cpu]
+    uv run python tests/benchmarks/step.py [--students resnet20 resnet8x4] [--precisions fp32 bf16]
+    [--threads 2] [--clock cpu]
 
-(a) an epoch with warm tables / an epoch of the student alone: KD, DTD, and CES-KD with a ladder of four; (e) what filling a table
-costs, in steps of the student alone; (f) memory, of a process each. CIFAR-shaped pictures (`fake`), batches of 64, validation
-included. Settings alternate epoch by epoch, so that a noisy machine hits all of them; medians of the rounds' ratios.
-`--clock cpu` counts the process's own CPU time, which other processes disturb less.
+(a) an epoch with warm tables / an epoch of the student alone: KD, DTD, and CES-KD with a ladder of
+four; (e) what filling a table costs, in steps of the student alone; (f) memory, of a process each.
+CIFAR-shaped pictures (`fake`), batches of 64, validation included. Settings alternate epoch by
+epoch, so that a noisy machine hits all of them; medians of the rounds' ratios. `--clock cpu` counts
+the process's own CPU time, which other processes disturb less.
 """
 
 from __future__ import annotations
@@ -20,25 +22,40 @@ from pathlib import Path
 
 import torch
 
-from autokd import distill, recipe
+from autokd import recipe
+from autokd.data.views import Views
 from autokd.recipe import Recipe
-from autokd.store import Store
-from autokd.views import Views
+from autokd.train import prepare
+from autokd.train.store import Store
 
 SETTINGS = {
     "student alone": {"distill": {"preset": "student-alone"}},
     "KD": {"distill": {"preset": "kd"}},
     "DTD": {"distill": {"preset": "dtd"}},
-    "CES-KD, ladder of four": {"distill": {"preset": "ces-kd"}, "ladder": ["resnet32", "resnet14", "resnet8"]},
+    "CES-KD, ladder of four": {
+        "distill": {"preset": "ces-kd"},
+        "ladder": ["resnet32", "resnet14", "resnet8"],
+    },
 }
 TEACHERS = {"resnet20": "resnet56", "resnet8x4": "resnet32x4"}
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def recipes(student: str, precision: str, args: argparse.Namespace) -> dict[str, Recipe]:
-    train = {"epochs": args.rounds + 1, "batch_size": 64, "lr": 0.01, "precision": precision, "threads": args.threads}
+    train = {
+        "epochs": args.rounds + 1,
+        "batch_size": 64,
+        "lr": 0.01,
+        "precision": precision,
+        "threads": args.threads,
+    }
     base = {
-        "data": {"name": "fake", "resolution": 32, "limit": args.pictures, "augment": {"crop_padding": 4, "flip": True}},
+        "data": {
+            "name": "fake",
+            "resolution": 32,
+            "limit": args.pictures,
+            "augment": {"crop_padding": 4, "flip": True},
+        },
         "teacher": {"model": TEACHERS[student], "train": train | {"epochs": 1}},
         "ladder_train": train | {"epochs": 1},
         "student": {"model": student},
@@ -47,9 +64,13 @@ def recipes(student: str, precision: str, args: argparse.Namespace) -> dict[str,
     return {name: recipe.parse(base | changes) for name, changes in SETTINGS.items()}
 
 
-def compare(made: dict[str, Recipe], store: Store, clock: Callable[[], float]) -> tuple[dict[str, list[float]], float]:
-    """Seconds of each epoch by setting, in turn, with every table there; and the seconds that a table took, per picture."""
-    runs = {name: distill.Run(r, store) for name, r in made.items()}  # trains the teachers
+def compare(
+    made: dict[str, Recipe], store: Store, clock: Callable[[], float]
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds of each epoch by setting, in turn, with every table there; and the seconds that a
+    table took, per picture.
+    """
+    runs = {name: prepare.start(r, store) for name, r in made.items()}  # trains the teachers
     data, augment = runs["KD"].data, made["KD"].data.augment
     for run in runs.values():
         for member in run.members:
@@ -76,13 +97,15 @@ def memory(made: Recipe, root: str | None) -> float:
 
 
 def _peak(made: dict, root: str | None) -> float:
-    distill.Run(recipe.parse(made), Store(Path(root) if root else None)).epoch()
+    prepare.start(recipe.parse(made), Store(Path(root) if root else None)).epoch()
     status = Path("/proc/self/status").read_text()  # getrusage would count the parent too
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--students", nargs="*", default=list(TEACHERS))
     parser.add_argument("--precisions", nargs="*", default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=2)
@@ -92,7 +115,10 @@ def main() -> None:
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     steps = -(-args.pictures // 64)
-    print("| student | precision | setting | ms a step | / student alone | a table of 64 pictures, in its steps | peak MB |\n|---|---|---|---|---|---|---|")
+    print(
+        "| student | precision | setting | ms a step | / student alone | a table of 64 pictures, in"
+        " its steps | peak MB |\n|---|---|---|---|---|---|---|"
+    )
     for student in args.students:
         for precision in args.precisions:
             with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +127,15 @@ def main() -> None:
                 alone = times["student alone"][1:]
                 for name, found in times.items():
                     ratio = statistics.median(a / b for a, b in zip(found[1:], alone, strict=True))
-                    filled = f"{64 * table * steps / statistics.median(alone):.2f}" if name == "KD" else ""
-                    shown = f"{1000 * statistics.median(found[1:]) / steps:.1f} | {ratio:.3f} | {filled} | {memory(made[name], folder):.0f}"
+                    filled = (
+                        f"{64 * table * steps / statistics.median(alone):.2f}"
+                        if name == "KD"
+                        else ""
+                    )
+                    shown = (
+                        f"{1000 * statistics.median(found[1:]) / steps:.1f} | {ratio:.3f} |"
+                        f" {filled} | {memory(made[name], folder):.0f}"
+                    )
                     print(f"| {student} | {precision} | {name} | {shown} |", flush=True)
     print(f"\n{device}, {args.threads} threads, {args.clock} time, torch {torch.__version__}")
 

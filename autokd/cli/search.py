@@ -1,0 +1,168 @@
+"""`autokd search`: find the best recipe of a space."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autokd.cli.options import DataDir, Json, Quiet, Sets, found
+from autokd.errors import UserError
+from autokd.files import runs_root
+
+if TYPE_CHECKING:
+    from autokd.space import Space
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def search(
+    space: Annotated[Path | None, typer.Option(help="The search space, a YAML file.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="A recipe to use in place of the space's own base.")
+    ] = None,
+    sets: Sets = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Start no new trial after so long: 90s, 30m, 2h.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials side by side (default: one a GPU, else one a CPU)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the sampler, nothing else.")] = 0,
+    name: Annotated[str | None, typer.Option(help="The study's name.")] = None,
+    extend: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Add --trials N to a finished study.")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Go on with a study that was stopped or killed."),
+    ] = None,
+    data_dir: DataDir = None,
+    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to use.")] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            help="An MLflow server (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and its cost, from a short probe, and stop."
+        ),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Search for the best recipe; ends by printing its path."""
+    if sum(x is not None for x in (resume or space, extend)) != 1:
+        raise UserError(
+            "give --space FILE to begin a search, --resume NAME to go on with one, or --extend NAME"
+            " --trials N to add to one"
+        )
+    if extend and not trials:
+        raise UserError("--extend NAME needs --trials N: how many more")
+    if resume or extend:
+        begun_with: dict[str, Any] = {
+            "--jobs": jobs,
+            "--seed": seed,
+            "--trials": None if extend else trials,
+        }
+        if not space:
+            begun_with |= {"--base": base, "--set": sets, "--time": time}
+        _refuse(begun_with)
+    changes = tuple(sets or ())
+    if time:
+        changes += (f"search/time={_seconds(time)}",)
+    # Read before anything slow is loaded: a mistake is told at once.
+    loaded = _load(space, base, changes) if space else None
+    if dry_run:
+        _plan(loaded, trials, jobs, ray_address, as_json)
+        return
+
+    from autokd.cli import summary
+    from autokd.cli.live import LiveView
+    from autokd.engine import search as engine
+
+    chosen = resume or extend or name or engine.next_name(space.stem if space else "search")
+    view = LiveView(quiet=quiet)
+    where = {"uri": tracking_uri, "address": ray_address}
+    try:
+        if extend and trials:
+            outcome = engine.extend(chosen, trials, view=view, **where)
+        elif resume:
+            outcome = engine.resume(chosen, loaded, view=view, **where)
+        else:
+            assert loaded is not None
+            outcome = engine.start(
+                loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view, **where
+            )
+    except KeyboardInterrupt:
+        same = {
+            "--data-dir": data_dir,
+            "--ray-address": ray_address,
+            "--tracking-uri": tracking_uri,
+        }
+        print(_how_to_go_on(chosen, same), file=sys.stderr)
+        raise typer.Exit(130) from None
+    print(json.dumps(summary.as_json(outcome)) if as_json else summary.as_text(outcome))
+    raise typer.Exit(0 if any(t.state == "complete" for t in outcome.table.trials.values()) else 1)
+
+
+def _refuse(begun_with: Mapping[str, Any]) -> None:
+    """Options that a study keeps from its beginning."""
+    if told := [option for option, value in begun_with.items() if value]:
+        raise UserError(
+            f"{', '.join(told)}: a study goes on as it was begun; when it is finished, --extend"
+            " NAME --trials N adds trials"
+        )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text[:-1]) * SECONDS[text[-1]]
+    except (KeyError, ValueError, IndexError):
+        raise UserError(
+            f"--time {text}: expected a number and a unit, such as 90s, 30m or 2h"
+        ) from None
+
+
+def _load(space: Path, base: Path | None, changes: tuple[str, ...]) -> Space:
+    from autokd.space import load
+
+    return load(space, base and found(base), changes)
+
+
+def _plan(
+    space: Space | None, trials: int | None, jobs: int | None, address: str | None, as_json: bool
+) -> None:
+    """What a search would do and cost."""
+    from autokd.engine.capacity import capacity
+    from autokd.engine.checks import check_needs
+    from autokd.engine.probe import probe
+    from autokd.study import plan
+
+    if space is None:
+        raise UserError("--dry-run plans a new search: give --space FILE")
+    check_needs(space)
+    there = capacity(space, address)  # refuses what there is too little for
+    made = probe(space, plan.plan(space, trials), jobs or there.jobs(space.search.resources.gpu))
+    print(json.dumps(plan.as_json(made)) if as_json else plan.text(space, made))
+
+
+def _how_to_go_on(study: str, same: Mapping[str, Any]) -> str:
+    """What is said of a search that was interrupted. ``same``: options that no study keeps."""
+    from autokd.study import ledger
+
+    if not (ledger.folder(runs_root(), study) / "events.jsonl").exists():
+        return "\ninterrupted before the study had begun"
+    options = {"--resume": study, **same}
+    words = [str(word) for option, value in options.items() if value for word in (option, value)]
+    return f"\ninterrupted; go on with: {shlex.join(['autokd', 'search', *words])}"

@@ -1,0 +1,105 @@
+"""What a search prints when it is over: the answer, per group, and where the recipe lies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from autokd.study import verdict, words
+from autokd.study.ledger import BROKEN
+from autokd.study.words import group, reasons, varied
+
+if TYPE_CHECKING:
+    from autokd.engine.search import SearchResult
+
+
+def as_text(outcome: SearchResult) -> str:
+    table, metric = outcome.table, outcome.metric
+    states = Counter(t.state for t in table.trials.values() if t.searching)
+    lines = [
+        f"study {outcome.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+    ]
+    broken = reasons(t for t in table.trials.values() if t.state in BROKEN)
+    lines += [f"broken off: {broken}"] if broken and outcome.recipe is not None else []
+    for result in verdict.winners(outcome.results):
+        source = table.trials[result.trial]
+        of = group(table, result)
+        lines += ["", (f"{of}: " if of else "") + f"trial {result.trial} ({varied(source)})"]
+        several = len(result.seeds) > 1
+        over = (
+            f" ± {result.sd:.4f} (sd over {len(result.seeds)} fresh seeds)"
+            if several
+            else " (one fresh seed)"
+        )
+        lines.append(f"  {metric} {result.mean:.4f}{over}")
+        lines += [
+            f"  against {d.control + ':':15} {words.figure(d, metric)}: {d.verdict}"
+            for d in result.differences
+        ]
+        if result.itself:
+            lines.append(f"  against {result.itself}: it is {result.itself} itself")
+        if result.test_mean is not None:
+            lines.append(
+                f"  test, read {words.times(len(table.tests))}: {metric.replace('val/', '')}"
+                f" {result.test_mean:.4f}"
+            )
+            lines += [
+                f"    against {d.control + ':':15} {words.figure(d, metric)}: {d.verdict}"
+                for d in result.test_differences
+            ]
+    for rung, r, n in outcome.rungs:
+        known = f"{r:.2f}" if r is not None else "not known"
+        warning = (
+            "; it foretells little: raise asha/grace_epochs" if r is not None and r < 0.4 else ""
+        )
+        lines += [
+            "",
+            (
+                f"rank correlation of epoch {rung} with the end: {known} ({n} trials that ran on"
+                f" whatever their rank){warning}"
+            ),
+        ]
+    if outcome.front:
+        lines += ["", "Pareto front: trials " + ", ".join(map(str, outcome.front))]
+    if table.stopping:
+        lines += ["", f"The search stopped early: {table.stopping}."]
+    for warning in words.weak_teachers(table):
+        lines += ["", f"Warning: {warning}. Distil from a better one."]
+    if outcome.winner is not None:
+        lines += ["", words.sentence(outcome.winner, metric)]
+        lines += (
+            [f"The 95 % interval is {words.LEFT_OUT}."]
+            if len(outcome.winner.seeds) > 1
+            else ["One seed cannot tell a difference from chance."]
+        )
+    if outcome.recipe is None and any(not g["runs"] for g in table.finalists or []):
+        lines += ["", "No recipe: no finals were asked for"]
+    elif outcome.recipe is None:
+        lines += [
+            "",
+            "No recipe: " + (reasons(table.trials.values()) or "no trial keeps the constraints"),
+        ]
+    else:
+        lines += ["", str(outcome.recipe)]
+    return "\n".join(lines)
+
+
+def as_json(outcome: SearchResult) -> dict[str, Any]:
+    states = Counter(t.state for t in outcome.table.trials.values() if t.searching)
+    return {
+        "study": outcome.name,
+        "recipe": str(outcome.recipe) if outcome.recipe else None,
+        "states": dict(states),
+        "metric": outcome.metric,
+        "results": [r.to_dict() for r in outcome.results],
+        "winner": outcome.winner.to_dict() if outcome.winner else None,
+        "tests_read": len(outcome.table.tests),
+        "rungs": outcome.rungs,
+        "front": outcome.front,
+        "stopped": outcome.table.stopping,
+        "teachers": [
+            {k: e.get(k) for k in ("model", "state", "resolution", "given", "assistant", "metrics")}
+            for e in outcome.table.teachers.values()
+        ],
+        "warnings": [*outcome.warnings, *words.weak_teachers(outcome.table)],
+    }

@@ -1,0 +1,66 @@
+"""`autokd train` and `autokd reproduce`: single runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autokd.cli.options import DataDir, Json, Quiet, Sets, found
+from autokd.recipe import load
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe: hand-written, exported, or a trial's.")],
+    sets: Sets = None,
+    out: Annotated[
+        Path, typer.Option(help="The folder for student.safetensors, metrics.json and recipe.yaml.")
+    ] = Path("out"),
+    data_dir: DataDir = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="Read the test pictures when the run is over.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train one student from a recipe."""
+    loaded = load(found(recipe), tuple(sets or ()))
+    from autokd.train import single  # after the recipe is checked: it loads torch
+
+    result = single.train(loaded, out, test=test, quiet=quiet)
+    if as_json:
+        print(json.dumps(result))
+        return
+    for metric, value in result["metrics"].items():
+        print(f"{metric:24} {value:.6g}")
+    print(f"{'student':24} {result['student_sha256'][:16]}")
+    print(out / "student.safetensors")
+
+
+def reproduce(
+    recipe: Annotated[
+        Path, typer.Argument(help="An exported recipe, with results; a file, or runs:/ID.")
+    ],
+    sets: Sets = None,
+    data_dir: DataDir = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Train the teachers again too.")
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Train so many fresh seeds too, for an interval of this machine."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train an exported recipe again: bit-identical, within noise, or different, and why."""
+    from autokd.export import reproduce
+    from autokd.export.wording import as_text
+
+    outcome = reproduce.reproduce(
+        found(recipe), tuple(sets or ()), from_scratch=from_scratch, seeds=seeds or 0, quiet=quiet
+    )
+    print(json.dumps(outcome.to_dict()) if as_json else as_text(outcome))
+    raise typer.Exit(0 if outcome.good else 1)

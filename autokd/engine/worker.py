@@ -1,0 +1,220 @@
+"""What a worker does with a job: Recipe → run → a report per epoch. It knows nothing of Optuna,
+MLflow or the other trials.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import resource
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from autokd.errors import UserError
+from autokd.study.jobs import Job, Report
+
+# a checkpoint between rungs, so that a crash costs at most this much of a trial
+SAVE_SECONDS = 30.0
+
+
+class Worker(tune.Trainable):
+    """One epoch a step. The process is reused: data and tables stay in memory from trial to
+    trial.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        os.umask(0o077)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.folder = Path(new_config["folder"])
+        self.options = new_config["options"]
+        self.job = Job.from_json(new_config["job"])
+        self.run: Any = None
+        self.saved = time.monotonic()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch, or the whole of a job that is no trial: a :class:`Report`, as JSON."""
+        began = time.monotonic()
+        said = self._report()
+        over = said.outcome != "running"
+        if over:
+            self.run = None
+        said = replace(said, seconds=round(time.monotonic() - began, 4))
+        return {"report": said.to_json(), "done": over}
+
+    def _report(self) -> Report:
+        """What came of it; what went wrong is a report too."""
+        from torch import OutOfMemoryError
+
+        from autokd.train.distill import Diverged
+
+        work = {"test": self._test, "teacher": self._teach, "preload": self._preload}
+        try:
+            return work.get(self.job.role, self._epoch)()
+        except Diverged as e:
+            return self._said("diverged", reason=str(e))
+        except (OutOfMemoryError, MemoryError) as e:
+            told = str(e).splitlines()[0] if str(e) else "host"
+            told = f"out of memory: {told}; use a smaller batch or network"
+            return self._said("oom", reason=told)
+        except UserError as e:
+            return self._said("failed", reason=str(e))
+        except Exception as e:
+            return self._said("failed", reason=f"{type(e).__name__}: {e}")
+
+    def _said(self, outcome: str, **found: Any) -> Report:
+        return Report(self.job.role, self.job.trial, self.job.attempt, outcome, **found)
+
+    def _epoch(self) -> Report:
+        if self.run is None:
+            self._begin()
+        run = self.run
+        metrics = run.epoch()
+        said = self._said("running", epoch=run.next_epoch, metrics=metrics)
+        if run.done:
+            student, facts = self._finish()
+            return replace(said, outcome="finished", student=student, facts=facts)
+        if run.next_epoch in self.job.rungs or time.monotonic() - self.saved > SAVE_SECONDS:
+            # never over the one before, which may be the last that the ledger knows of
+            file = self.job.folder / f"checkpoint-{run.next_epoch}.pt"
+            run.save(self.folder / file)
+            self.saved = time.monotonic()
+            return replace(said, checkpoint=str(file))
+        return said
+
+    def _begin(self) -> None:
+        """The run, from its checkpoint where there is one."""
+        from autokd.recipe import parse
+        from autokd.train import prepare
+
+        store = cached_store(self.options["cache"], self.options["device"])
+        self.began = time.monotonic()
+        self.before = dict(store.counts)
+        self.run = prepare.start(parse(self.job.recipe), store)
+        if self.job.checkpoint:
+            try:
+                self.run.restore(self.folder / self.job.checkpoint)
+            # gone, or cut short by a power failure: the same numbers come from the start
+            except Exception:
+                self.run = prepare.start(parse(self.job.recipe), store)
+
+    def _finish(self) -> tuple[str, dict[str, Any]]:
+        """Save the student. Returns its hash, and what is known of it and of the run."""
+        from autokd import environment, networks
+        from autokd.train import metrics
+
+        run = self.run
+        run.save_student(self.folder / self.job.folder / "student.safetensors")
+        counts = {k: v - self.before[k] for k, v in run.store.counts.items()}
+        measured = networks.measure(run.student, run.data.channels, run.recipe.resolution)
+        facts: dict[str, Any] = {
+            "student/params": measured["params"],
+            "student/flops": measured["flops"],
+            "seconds": round(time.monotonic() - self.began, 3),
+            "student/latency_ms": latency(run),
+            "hardware": environment.hardware(self.options["device"]),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "data": run.data.fingerprint,
+            "teachers": {m.name: m.hash[:16] for m in run.members},
+            "device": self.options["device"],
+        }
+        # for the report's reliability diagram
+        if self.job.role not in {"trial", "baseline"} and len(run.data.validation):
+            logits = run.logits(run.validation)
+            facts["reliability"] = metrics.reliability(logits, run.data.validation.labels)
+        return networks.weights_hash(run.student), facts | counts
+
+    def _preload(self) -> Report:
+        """Have ready what every trial needs."""
+        from autokd import data
+        from autokd.recipe import parse
+
+        store = cached_store(self.options["cache"], self.options["device"])
+        data.load(parse(self.job.recipe).data, store.device)
+        return self._said("preloaded")
+
+    def _teach(self) -> Report:
+        """Train or load one who teaches, for all trials to come, and look how good it is on
+        validation.
+        """
+        from autokd import data
+        from autokd.recipe import parse
+        from autokd.train import metrics, prepare
+        from autokd.train.determinism import deterministic
+
+        recipe = parse(self.job.recipe)
+        store = cached_store(self.options["cache"], self.options["device"])
+        began = time.monotonic()
+        own = recipe.members()[self.job.member]
+        before = dict(store.counts)
+        given = not own.needs_teacher and recipe.teacher.weights != "train"
+        try:
+            seen = data.load(recipe.data, store.device)
+            member = prepare.member(own, recipe, seen, store)
+        except (UserError, ValueError, OSError, RuntimeError) as e:
+            if not given:
+                raise
+            return self._said("failed", given=True, reason=str(e))
+        deterministic(own.train, store.device)
+        found = {}
+        if len(seen.validation):
+            found = metrics.evaluate(member.validation(), seen.validation.labels)
+        return self._said(
+            "taught",
+            given=given,
+            assistant=own.needs_teacher,
+            resolution=member.resolution,
+            metrics={f"val/{k}": v for k, v in found.items()},
+            facts={k: v - before[k] for k, v in store.counts.items()},
+            took=round(time.monotonic() - began, 3),
+        )
+
+    def _test(self) -> Report:
+        """Read the test pictures: the stored students of the winner and its controls, once."""
+        from autokd import networks
+        from autokd.recipe import load
+        from autokd.train import prepare
+
+        results = {}
+        for trial, where in self.job.students.items():
+            recipe = load(self.folder / where / "recipe.yaml")
+            run = prepare.start(recipe, cached_store(self.options["cache"], self.options["device"]))
+            networks.load_weights(run.student, str(self.folder / where / "student.safetensors"))
+            results[trial] = run.test()
+        return self._said("tested", results=results)
+
+    def cleanup(self) -> None:
+        self.run = None
+
+
+def latency(run: Any) -> float:
+    """Milliseconds for one picture on this hardware, under the recipe's threads: the median over
+    about a fifth of a second.
+    """
+    from autokd import networks
+
+    about = run.student, run.data.channels, run.recipe.resolution, 1, run.device
+    once = networks.latency(*about, repeats=1)
+    repeats = int(min(max(200 / once, 2), 50))
+    return round(networks.latency(*about, repeats=repeats), 4)
+
+
+@functools.cache
+def cached_store(root: str, device: str) -> Any:
+    """The worker's store, kept from trial to trial."""
+    from autokd.train.store import Store
+
+    return Store(Path(root), device)
+
+
+def config(folder: Path, job: Job, options: dict[str, Any]) -> dict[str, Any]:
+    """A job as Ray hands it to a worker. ``options``: cache, device."""
+    return {"folder": str(folder), "job": job.to_json(), "options": options}

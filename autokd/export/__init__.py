@@ -1,0 +1,1 @@
+"""What leaves a study: the bundle that is handed on, its use, and the proof of its recipe."""

@@ -1,0 +1,103 @@
+"""The loader of an exported student: the one place where ``student.safetensors`` becomes a network.
+
+The file says in its own metadata which network its weights are of, so nothing else is read, and
+nothing of the folder around it is executed. Normalisation is part of the network and its weights;
+what else a caller must know (resolution, channels, temperature) is :class:`Metadata`. The same
+without AutoKD is ``load.py``, see :mod:`autokd.export.standalone`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from autokd.recipe import network_names
+
+if TYPE_CHECKING:
+    from autokd.networks import Network
+
+KEY = "autokd"  # of the file's own metadata
+LARGEST_SIDE = 4096  # px, of what a student may see
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a student's weights say of themselves, in the order in which the file has it."""
+
+    model: str
+    resolution: int  # px, the side of the squares that it sees
+    channels: int  # 1: grey, 3: RGB
+    classes: list[str]  # in the order of the logits
+    short_side: int = 0  # px, of its training pictures when they were packed; 0: not recorded
+    temperature: float = 1.0  # logits are divided by it
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def read_metadata(file: str | Path) -> Metadata:
+    """What ``student.safetensors`` says of itself.
+
+    Raises OSError or SafetensorError where it cannot be read; KeyError for what it does not say;
+    ValueError, TypeError or AttributeError for what no student would say.
+    """
+    with safe_open(str(file), "np") as f:
+        about = json.loads((f.metadata() or {})[KEY])
+    return Metadata(
+        model=str(about["model"]),
+        resolution=int(about["resolution"]),
+        channels=int(about["channels"]),
+        classes=[str(c) for c in about["classes"]],
+        short_side=int(about.get("short_side", 0)),
+        temperature=float(about.get("temperature", 1.0)),
+    )
+
+
+def load_student(file: str | Path) -> tuple[Metadata, Network]:
+    """What the file says of itself, and the network with its weights: on the CPU, in evaluation
+    mode, pictures ``[B, channels, resolution, resolution]`` in [0, 1] → logits ``[B, classes]``
+    before any temperature.
+
+    Raises ValueError, which says why, for whatever is no student.
+    """
+    from autokd import networks
+
+    try:
+        about = read_metadata(file)
+        _check(about)
+        network = networks.build(
+            about.model,
+            classes=len(about.classes),
+            channels=about.channels,
+            resolution=about.resolution,
+        )
+        networks.load_weights(network, file)
+    except KeyError as e:
+        raise ValueError(f"its metadata lacks {e}") from None
+    except (OSError, SafetensorError, TypeError, AttributeError) as e:
+        raise ValueError(str(e)) from None
+    network.eval()
+    return about, network
+
+
+def _check(about: Metadata) -> None:
+    """Metadata may come from anywhere: no name of anything but a network, no gigantic tensors."""
+    from autokd import networks
+
+    if trouble := network_names.problem(about.model):
+        raise ValueError(trouble)
+    if (
+        about.channels not in {1, 3}
+        or not networks.LEAST_PX <= about.resolution <= LARGEST_SIDE
+        or len(about.classes) < 2
+    ):
+        raise ValueError(
+            f"{about.channels} channels, {about.resolution} px, {len(about.classes)} classes"
+        )
+    if not (math.isfinite(about.temperature) and about.temperature > 0):
+        raise ValueError(f"temperature {about.temperature}")

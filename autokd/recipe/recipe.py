@@ -1,0 +1,249 @@
+"""The recipe: every choice of one run. Its checks, canonical form and fingerprints. Light."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from autokd.errors import nearest
+from autokd.recipe import axes
+from autokd.recipe.distillation import check_distill
+from autokd.recipe.document import Document, DocumentError, canonical, put
+from autokd.recipe.migration import migrated
+from autokd.recipe.rules import RULES
+from autokd.recipe.schema import (
+    Block,
+    DataSettings,
+    StudentSettings,
+    TeacherSettings,
+    TrainSettings,
+    ViewSettings,
+)
+from autokd.recipe.validation import Finding, validate
+
+BLOCKS: dict[str, type[Block]] = {
+    "data": DataSettings,
+    "view": ViewSettings,
+    "teacher": TeacherSettings,
+    "ladder_train": TrainSettings,
+    "student": StudentSettings,
+    "train": TrainSettings,
+}
+NOTES = {"provenance", "results"}  # of an exported recipe: ignored when it is run
+
+
+class Recipe(Block):
+    """Every choice of one run. ``distill`` is checked against the methods' own schemas, so here it
+    is a plain mapping.
+    """
+
+    version: Literal[1] = 1
+    data: DataSettings = DataSettings()
+    view: ViewSettings = ViewSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    ladder: Annotated[
+        list[str], Field(description="assistants between teacher and student, largest first")
+    ] = []
+    ladder_train: TrainSettings = TrainSettings()
+    student: StudentSettings = StudentSettings()
+    distill: dict[str, Any] = {}
+    train: TrainSettings = TrainSettings()
+    seed: Annotated[int, Field(description="student weights and batch order, nothing else")] = 0
+
+    @property
+    def resolution(self) -> int:
+        """Pixels a side that the student sees."""
+        return self.student.resolution or self.data.resolution
+
+    @property
+    def teacher_resolution(self) -> int:
+        """Pixels a side that teachers and assistants see."""
+        return self.data.resolution if self.teacher.input == "full" else self.resolution
+
+    @property
+    def methods(self) -> axes.Methods:
+        """The methods that ``distill`` names, each with its settings, by axis."""
+        return axes.chosen(self.distill)
+
+    @property
+    def reads(self) -> set[str]:
+        """The words of the vocabulary that this recipe's methods read."""
+        return self.methods.reads
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything asks the teacher: with cross-entropy alone nothing does."""
+        return self.methods.needs_teacher
+
+    @property
+    def needs_ladder(self) -> bool:
+        """Whether the assistants of ``ladder`` teach too."""
+        return self.needs_teacher and bool(self._teaching.flags.get("needs_ladder"))
+
+    @property
+    def _teaching(self) -> axes.Method:
+        return axes.method("teaching", self.distill["teaching"]["kind"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything spelt out, in the order of the documents."""
+        return self.model_dump(mode="json")
+
+    def with_(self, changes: Mapping[str, Any]) -> Recipe:
+        """A checked copy with ``{"a/b": value}`` changed."""
+        data = self.to_dict()
+        for path, value in changes.items():
+            put(data, path, value)
+        return parse(data)
+
+    def inactive(self) -> list[str]:
+        """Path prefixes that nothing in this recipe reads: varying them would only repeat a
+        trial.
+        """
+        out = [] if self.needs_teacher else self._inactive_teacher()
+        if not self.needs_ladder:
+            out += ["ladder", "ladder_train"]
+        elif not self.ladder:
+            out.append("ladder_train")
+        for name, train in (("train", self.train), ("ladder_train", self.ladder_train)):
+            if train.schedule != "step":
+                out += [f"{name}/milestones", f"{name}/decay"]
+            if train.optimizer != "sgd":
+                out.append(f"{name}/momentum")
+        if self.teacher.weights != "train":
+            out += ["teacher/train", "teacher/seed"]
+        if self.teacher.weights in {"train", "pretrained"}:
+            out += ["teacher/mean", "teacher/std"]
+        return out
+
+    def _inactive_teacher(self) -> list[str]:
+        """Of a teacher that nothing asks. A scratch teacher has its resolution, and its network
+        unless one is named for it.
+        """
+        if not self._teaching.flags.get("scratch"):
+            return ["teacher"]
+        active = {"input"} if self.distill["teaching"].get("scratch") else {"input", "model"}
+        return [f"teacher/{key}" for key in TeacherSettings.model_fields if key not in active]
+
+    def effective(self) -> dict[str, Any]:
+        """What decides the student's bytes: the recipe without what nothing reads."""
+        data = self.to_dict()
+        data["student"]["resolution"] = self.resolution
+        if self.needs_ladder and not self.ladder:
+            # Any teaching without a ladder is that of a single teacher.
+            data["distill"]["teaching"] = {"kind": "single"}
+            del data["ladder"]
+        for path in self.inactive():
+            head, _, last = path.rpartition("/")
+            node = data.get(head, {}) if head else data  # which may be gone as a whole
+            if isinstance(node, dict):
+                node.pop(last, None)
+        return data
+
+    def fingerprint(self) -> str:
+        """16 hex digits that two recipes share when they describe the same run."""
+        return fingerprint(self.effective())
+
+    def members(self) -> list[Recipe]:
+        """The recipes of those who teach, smallest first; the last is the full teacher. Empty
+        without a teacher.
+
+        Assistants are trained by plain reference KD under ``ladder_train``, taught by the next
+        larger member, or by all larger ones where the teaching method's authors do so
+        (``assistants="all"``).
+        """
+        if not self.needs_teacher:
+            return []
+        out = [self._full_teacher()]
+        if self.needs_ladder:
+            out += [self._assistant(i) for i in range(len(self.ladder))]
+        return out[::-1]
+
+    def _full_teacher(self) -> Recipe:
+        own = {
+            "student": {"model": self.teacher.model},
+            "distill": {"losses": {"ce": {"weight": 1.0}}},
+            "train": self.teacher.train.model_dump(),
+            "seed": self.teacher.seed,
+        }
+        return parse(self._shared | own)
+
+    def _assistant(self, i: int) -> Recipe:
+        """The ``i``-th of the ladder, taught by the full teacher and those before it."""
+        taught_by_all = self._teaching.flags.get("assistants") == "all"
+        own = {
+            "teacher": self.teacher.model_dump() | {"input": "full"},
+            "ladder": self.ladder[:i],
+            "ladder_train": self.ladder_train.model_dump(),
+            "student": {"model": self.ladder[i]},
+            "distill": {"preset": "dgkd" if taught_by_all else "takd"},
+            "train": self.ladder_train.model_dump(),
+            "seed": self.teacher.seed,
+        }
+        return parse(self._shared | own)
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What all members have in common with this recipe."""
+        return {"data": self.data.model_dump(), "view": self.view.model_dump()}
+
+    def member_keys(self) -> list[str]:
+        """For each of :meth:`members` 16 hex digits of what decides its answers to whole pictures:
+        its training or weights, and what it sees.
+        """
+        t = self.teacher
+        given = None if t.weights == "train" else [t.weights, t.mean, t.std]
+        return [
+            fingerprint(
+                {
+                    "recipe": member.effective(),
+                    "weights": None if member.needs_teacher else given,
+                    "resolution": self.teacher_resolution,
+                }
+            )
+            for member in self.members()
+        ]
+
+
+def fingerprint(data: Any) -> str:
+    """16 hex digits of plain data."""
+    return hashlib.sha256(canonical(data).encode()).hexdigest()[:16]
+
+
+def parse(data: Mapping[str, Any], doc: Document | None = None) -> Recipe:
+    """A recipe from a plain mapping. Raises :class:`DocumentError` with every problem."""
+    recipe, findings = check(data)
+    if recipe is None:
+        doc = doc or Document(dict(data))
+        raise DocumentError([doc.problem(f.path, f.rule, f.value, f.hint) for f in findings])
+    return recipe
+
+
+def check(data: Mapping[str, Any]) -> tuple[Recipe | None, list[Finding]]:
+    """Check a plain mapping against every rule. Returns the recipe, or None and *all* findings."""
+    data, refused = migrated({k: v for k, v in data.items() if k not in NOTES})
+    if refused:
+        return None, [refused]
+    findings: list[Finding] = []
+    values: dict[str, Any] = {}
+    data.setdefault("distill", {})
+    for key, value in data.items():
+        if key in BLOCKS:
+            values[key], found = validate(BLOCKS[key], value, key)
+        elif key == "distill":
+            values[key], found = check_distill(value)
+        elif key not in Recipe.model_fields:
+            hint = nearest(key, [*Recipe.model_fields, *NOTES])
+            found = [Finding(key, "unknown key", hint=hint)]
+        else:
+            continue
+        findings += found
+    rest = {k: v for k, v in data.items() if k in Recipe.model_fields and k not in values}
+    findings += validate(Recipe, rest, "")[1]
+    if findings:
+        return None, findings
+    recipe = Recipe.model_validate(rest | values)
+    findings = [finding for rule in RULES for finding in rule(recipe)]
+    return (None, findings) if findings else (recipe, [])

@@ -1,0 +1,80 @@
+"""What a recipe must keep beyond the schema of each block: rules between values. Light."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from autokd.recipe import axes, data_names, network_names
+from autokd.recipe.validation import Finding
+
+if TYPE_CHECKING:
+    from autokd.recipe.recipe import Recipe
+
+
+def _source(r: Recipe) -> list[Finding]:
+    if problem := data_names.problem(r.data.name):
+        return [Finding("data/name", *problem)]
+    if r.data.group_by is None:
+        return []
+    path, pattern = "data/group_by", r.data.group_by
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as e:
+        return [Finding(path, f"is not a regular expression: {e}", pattern)]
+    if not data_names.has_files(r.data.name):
+        rule = f"groups by path, but the pictures of {r.data.name} are not files"
+        return [Finding(path, rule, pattern)]
+    return []
+
+
+def _names(r: Recipe) -> list[Finding]:
+    named = [("teacher/model", r.teacher.model), ("student/model", r.student.model)]
+    named += [(f"ladder/{i}", name) for i, name in enumerate(r.ladder)]
+    return [
+        Finding(path, rule, name) for path, name in named if (rule := network_names.problem(name))
+    ]
+
+
+def _resolution(r: Recipe) -> list[Finding]:
+    most = r.data.resolution
+    if r.resolution <= most:
+        return []
+    rule = f"must not exceed data/resolution, which is {most}"
+    return [Finding("student/resolution", rule, r.resolution)]
+
+
+def _meaning(r: Recipe) -> list[Finding]:
+    found = [Finding(path, reason) for path, reason in axes.refusals(r.distill)]
+    if all(loss["weight"] == 0 for loss in r.distill["losses"].values()):
+        found.append(Finding("distill/losses", "every weight is 0: there is nothing to learn"))
+    return found
+
+
+def _amounts(r: Recipe) -> list[Finding]:
+    d, found = r.data, []
+    if d.labelled is not None and d.limit is not None and d.labelled > d.limit:
+        rule = f"must not exceed data/limit, which is {d.limit}"
+        found.append(Finding("data/labelled", rule, d.labelled))
+    if d.short_side < d.resolution:
+        rule = f"must not be below data/resolution, which is {d.resolution}"
+        found.append(Finding("data/store/short_side", rule, d.short_side))
+    return found
+
+
+def _crops(r: Recipe) -> list[Finding]:
+    augment, found = r.data.augment, []
+    crop, path = augment.random_resized_crop, "data/augment/random_resized_crop"
+    if crop.scale and not 0 < crop.scale[0] <= crop.scale[1] <= 1:
+        rule = "must be [lowest, highest] with 0 < lowest <= highest <= 1"
+        found.append(Finding(f"{path}/scale", rule, crop.scale))
+    if not 0 < crop.ratio[0] <= crop.ratio[1]:
+        rule = "must be [lowest, highest] with 0 < lowest <= highest"
+        found.append(Finding(f"{path}/ratio", rule, crop.ratio))
+    if crop.scale and augment.crop_padding:
+        rule = "must be 0 beside random_resized_crop: each is a way to crop"
+        found.append(Finding("data/augment/crop_padding", rule, augment.crop_padding))
+    return found
+
+
+RULES = [_source, _names, _resolution, _meaning, _amounts, _crops]

@@ -1,0 +1,196 @@
+"""The blocks of a recipe, and what each of their keys may be. Light.
+
+``distill`` is not among them: its schema is assembled from the methods' signatures
+(:mod:`autokd.recipe.distillation`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from autokd.recipe import axes
+from autokd.recipe.axes import Fraction, NonNegative, Positive
+
+
+class Block(BaseModel):
+    model_config = axes.STRICT
+
+
+class ResizedCrop(Block):
+    """Random-resized-crop: a random box, made as large as each network's resolution. Off while
+    ``scale`` is left out.
+    """
+
+    scale: Annotated[
+        list[float] | None,
+        Field(
+            min_length=2, max_length=2, description="the box's share of the area: lowest, highest"
+        ),
+    ] = None
+    ratio: Annotated[
+        list[float],
+        Field(min_length=2, max_length=2, description="the box's width / height: lowest, highest"),
+    ] = [0.75, 1.3333]
+
+
+class Augment(Block):
+    crop_padding: Annotated[
+        int,
+        Field(
+            ge=0, le=64, description="zero padding in pixels before a random crop of the old size"
+        ),
+    ] = 0
+    flip: Annotated[bool, Field(description="mirror left-right with probability 1/2")] = False
+    random_resized_crop: ResizedCrop = ResizedCrop()
+
+
+class Storage(Block):
+    """How pictures are kept on disk. Larger ones are made smaller once, when they are packed; none
+    is made larger.
+    """
+
+    short_side: Annotated[
+        int | None,
+        Field(
+            ge=4,
+            le=4096,
+            description="pixels; left out: 1.15 times data/resolution, but at least 64",
+        ),
+    ] = None
+
+
+class DataSettings(Block):
+    """Which pictures, and how they are split."""
+
+    name: Annotated[str, Field(description="a data set's name (see `autokd datasets`)")] = "digits"
+    resolution: Annotated[
+        int, Field(ge=4, le=4096, description="pixels a side that the teacher sees")
+    ] = 8
+    augment: Augment = Augment()
+    validation: Annotated[
+        float,
+        Field(ge=0, lt=1, description="fraction of the training pictures held out for the search"),
+    ] = 0.2
+    test: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="fraction held out for the end, where the data has no official test split",
+        ),
+    ] = 0.2
+    split_seed: int = 0
+    limit: Annotated[
+        int | None, Field(ge=1, description="use only so many training pictures, stratified")
+    ] = None
+    labelled: Annotated[
+        int | None,
+        Field(ge=1, description="only so many training pictures keep their label, stratified"),
+    ] = None
+    label_noise: Annotated[
+        float,
+        Field(ge=0, lt=1, description="fraction of training labels replaced by another class"),
+    ] = 0.0
+    group_by: Annotated[
+        str | None,
+        Field(
+            description=(
+                "a regular expression; files whose paths match alike stay together in a split"
+            )
+        ),
+    ] = None
+    store: Storage = Storage()
+    on_error: Annotated[
+        Literal["stop", "skip"], Field(description="what to do about a file that is no picture")
+    ] = "stop"
+
+    @property
+    def short_side(self) -> int:
+        """Pixels to which larger pictures are made smaller when they are packed."""
+        return self.store.short_side or max(64, math.ceil(self.resolution * 1.15))
+
+
+class ViewSettings(Block):
+    """The deterministic stream of augmented views."""
+
+    seed: int = 0
+
+
+class TrainSettings(Block):
+    """How one network is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.05
+    momentum: Fraction = 0.9
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: Annotated[
+        list[int], Field(description="epochs at which `step` multiplies the rate by `decay`")
+    ] = []
+    decay: Fraction = 0.1
+    warmup: Annotated[
+        float,
+        Field(ge=0, lt=1, description="fraction of all steps over which the rate rises from 0"),
+    ] = 0.0
+    weight_decay: NonNegative = 5e-4
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=256,
+            description="CPU threads; part of the result, so never taken from the machine",
+        ),
+    ] = 1
+    deterministic: Annotated[
+        bool,
+        Field(
+            description="deterministic kernels; false gives up bit-for-bit reproduction on a GPU"
+        ),
+    ] = True
+
+
+class TeacherSettings(Block):
+    """The full teacher, the largest member of the ladder."""
+
+    model: str = "cnn-3x32"
+    weights: Annotated[
+        str, Field(description="train, pretrained, or a .safetensors / .pth file")
+    ] = "train"
+    mean: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]] | None,
+        Field(
+            min_length=1,
+            description=(
+                "per channel, of pictures in [0, 1], as a file's network was trained; the data's"
+                " own where it is left out"
+            ),
+        ),
+    ] = None
+    std: Annotated[
+        list[Annotated[float, Field(gt=0, le=1)]] | None,
+        Field(min_length=1, description="as `mean`"),
+    ] = None
+    seed: int = 0
+    input: Annotated[
+        Literal["full", "student"], Field(description="the resolution that the teacher sees")
+    ] = "full"
+    table: Annotated[
+        Literal["fp16", "fp32"],
+        Field(description="the precision to which its logits are rounded, cached or not"),
+    ] = "fp16"
+    train: TrainSettings = TrainSettings()
+
+
+class StudentSettings(Block):
+    """The network that the recipe is for."""
+
+    model: str = "cnn-2x8"
+    resolution: Annotated[
+        int | None,
+        Field(ge=4, le=4096, description="pixels a side; the data's own where it is left out"),
+    ] = None

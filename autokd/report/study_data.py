@@ -1,0 +1,113 @@
+"""A study as the page reads it: what is read from the ledger once, for all sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from autokd.recipe.document import DocumentError, canonical, get
+from autokd.space import thaw
+from autokd.space.settings import Search
+from autokd.space.tree import Free
+from autokd.study import verdict
+from autokd.study.controls import ALONE, CONTROLS, FINALIST, REFERENCE
+from autokd.study.ledger import BROKEN, ENDED, Event, Table, Trial
+from autokd.study.ranking import place
+
+ROLES = {
+    FINALIST: "winner",
+    REFERENCE: CONTROLS[REFERENCE],
+    ALONE: CONTROLS[ALONE],
+}  # in the order of the charts
+
+
+class StudyData:
+    """A study's ledger, and what several sections ask of it.
+
+    ``ranked``: the search's trials that have a value, full-length ones first, then best
+    first.
+    """
+
+    def __init__(self, name: str, events: list[Event], table: Table):
+        self.name = name
+        self.events = events
+        self.table = table
+        frozen = table.created.get("frozen", {"space": {}, "base": {}})
+        self.title = str(frozen["space"].get("title") or f"Study {name}")
+        self.search = Search.model_validate(frozen["space"].get("search") or {})
+        self.leaves = _leaves(frozen)  # by Optuna's names
+        first = self.search.objectives[0]
+        self.metric = first.metric
+        self.sign = first.sign
+        self.results = verdict.results(table, self.metric, self.sign)
+        self.best = verdict.overall(self.results, self.sign)
+        self.trials = list(table.trials.values())
+        self.searched = [t for t in self.trials if t.searching]
+        self.ranked = sorted(
+            (t for t in self.searched if self.value(t) is not None),
+            key=lambda t: place(t, self.metric, self.sign),
+        )
+        groups = {canonical(t.group): t.group for t in self.searched if t.group is not None}
+        self.groups = sorted(groups.values(), key=lambda g: (str(type(g)), g))
+
+    def value(self, t: Trial, epoch: int | None = None) -> float | None:
+        """The objective after its last epoch, or after that one; None for a run that broke off, and
+        for what is not finite.
+        """
+        if t.state in BROKEN:
+            return None
+        v = t.metrics.get(t.epochs if epoch is None else epoch, {}).get(self.metric)
+        return v if v is not None and math.isfinite(v) else None
+
+    def points(self, t: Trial) -> list[tuple[int, float]]:
+        """The objective epoch by epoch, of a run that broke off too, without what is not finite."""
+        return [
+            (e, m[self.metric])
+            for e, m in sorted(t.metrics.items())
+            if math.isfinite(m.get(self.metric, math.nan))
+        ]
+
+    def full(self, t: Trial) -> bool:
+        return t.full
+
+    def common_epoch(self, trials: Sequence[Trial]) -> int:
+        """The last epoch that all of them reached, those aside that broke off or are still at
+        it.
+        """
+        done = [
+            t.epochs for t in trials if t.state in ENDED | {"paused"} and self.value(t) is not None
+        ]
+        return min(done, default=0)
+
+    def runs(self, role: str) -> list[Trial]:
+        """The overall winner's runs, or its controls'."""
+        return (
+            [self.table.trials[n] for n in self.best.runs.get(role, {}).values()]
+            if self.best
+            else []
+        )
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The roles whose runs differ: a control that is the winner itself is not drawn twice."""
+        return {
+            r: n
+            for r, n in ROLES.items()
+            if self.runs(r) and not (self.best and self.best.itself == n)
+        }
+
+
+def _leaves(frozen: dict[str, Any]) -> dict[str, Free]:
+    try:
+        return {leaf.name: leaf for leaf in thaw(frozen).leaves()}
+    except (DocumentError, KeyError):  # of another version, say: the trials themselves then tell
+        return {}
+
+
+def setting(t: Trial, path: str) -> Any:
+    """What stands in a trial's recipe; ``""`` where it has no such place."""
+    try:
+        return get(t.recipe, path)
+    except KeyError:
+        return ""

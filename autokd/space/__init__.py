@@ -1,0 +1,12 @@
+"""The search space: which leaves of a recipe are free, and how to look among them. Light.
+
+Top down: ``loading`` (document → space) → ``checks`` (the space as a whole) → ``space``
+(:class:`Space`) → ``baselines`` (what is tried first), ``vary`` (the ``vary:`` block) → ``tree``
+(what is free, filled to a point), ``settings`` (the ``search:`` block). Beside them ``schemas``,
+the documents' JSON schemas.
+"""
+
+from autokd.space.loading import build, load, thaw
+from autokd.space.space import Space
+
+__all__ = ["Space", "build", "load", "thaw"]

@@ -1,0 +1,226 @@
+"""The ``search:`` block of a space: how to look, when to stop, what is confirmed in the end.
+Light.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from autokd.errors import nearest
+from autokd.recipe import Block, Finding, validate
+from autokd.space import samplers
+
+METRICS = ("val/accuracy", "val/nll", "val/ece", "val/entropy")
+LATENCY = "student/latency_ms"  # known after a trial, the other costs before
+COSTS = ("student/flops", "student/params", LATENCY)
+
+
+class Asha(Block):
+    """Asynchronous successive halving: which trials get how many epochs."""
+
+    form: Annotated[
+        Literal["promotion", "stopping", "none"],
+        Field(description="pause and resume the best, stop the rest, or neither"),
+    ] = "promotion"
+    grace_epochs: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description=(
+                "epochs that every trial gets: the first rung; left out: a third of its own"
+            ),
+        ),
+    ] = None
+    reduction: Annotated[int, Field(ge=2, description="one in so many goes on from a rung")] = 3
+    compare: Annotated[
+        Literal["branch", "all"],
+        Field(description="rank within a branch of the space, or across all"),
+    ] = "branch"
+    exempt: Annotated[
+        int, Field(ge=0, description="one random trial in so many always runs to its end (0: none)")
+    ] = 8
+    raise_grace_below: Annotated[
+        float | None,
+        Field(
+            ge=-1,
+            le=1,
+            description=(
+                "later trials pass the lowest rung unjudged once its rank correlation with the"
+                " final value, over 8 or more trials that ran to their end whatever their rank, is"
+                " below this (0.3, say); left out: never"
+            ),
+        ),
+    ] = None
+
+
+class Finalists(Block):
+    """What is confirmed over fresh seeds, beside its controls."""
+
+    top: Annotated[int, Field(ge=1)] = 1
+    per: Annotated[
+        str | None,
+        Field(description="a varied path: the best `top` are taken for each of its values"),
+    ] = None
+    seeds: Annotated[
+        int,
+        Field(
+            ge=0, description="fresh seeds of each finalist and control; 0 leaves the finals out"
+        ),
+    ] = 5
+
+
+class Resources(Block):
+    """What one trial takes."""
+
+    gpu: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description=(
+                "GPUs; 0.25: four trials share one (default: the GPUs there are, shared by --jobs)"
+            ),
+        ),
+    ] = None
+
+
+class Objective(Block):
+    maximize: str | None = None
+    minimize: str | None = None
+
+    @property
+    def metric(self) -> str:
+        return self.maximize or self.minimize or ""
+
+    @property
+    def sign(self) -> int:
+        return 1 if self.maximize else -1
+
+
+class Constraint(NamedTuple):
+    """``metric <= bound`` or ``metric >= bound``."""
+
+    metric: str
+    sign: int  # 1: at most
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return self.sign * value <= self.sign * self.bound
+
+
+class Plateau(Block):
+    """Stop when so many trials in a row brought nothing."""
+
+    trials: Annotated[int, Field(ge=1)] = 20
+    margin: Annotated[
+        float, Field(ge=0, description="what counts as better, in the objective's unit")
+    ] = 0.0
+
+
+def _known_sampler(name: Any) -> Any:
+    known = samplers.names()
+    if name not in known:
+        listed = ", ".join(f"'{n}'" for n in known[:-1])
+        raise ValueError(f"Input should be {listed} or '{known[-1]}'")
+    return name
+
+
+class Search(Block):
+    """How to look, and when to stop: each limit is for the whole search, whatever runs side by
+    side.
+    """
+
+    trials: Annotated[int, Field(ge=1)] = 40
+    time: Annotated[
+        float | None,
+        Field(gt=0, description="seconds of wall time after which no trial is started"),
+    ] = None
+    epochs: Annotated[
+        int | None, Field(ge=1, description="epochs of training after which no trial is started")
+    ] = None
+    target: Annotated[
+        float | None, Field(description="stop when the objective has reached this")
+    ] = None
+    plateau: Plateau | None = None
+    objective: Annotated[
+        Objective | Annotated[list[Objective], Field(min_length=1)],
+        Field(description="one, or several for a Pareto front; pruning looks at the first"),
+    ] = Objective(maximize="val/accuracy")
+    constraints: Annotated[list[str], Field(description="for example `student/flops <= 20e6`")] = []
+    sampler: Annotated[
+        str,
+        BeforeValidator(_known_sampler),
+        Field(json_schema_extra=lambda schema: schema.update(enum=[*samplers.names()])),
+    ] = "tpe"
+    asha: Asha = Asha()
+    finalists: Finalists = Finalists()
+    resources: Resources = Resources()
+
+    @property
+    def objectives(self) -> list[Objective]:
+        return self.objective if isinstance(self.objective, list) else [self.objective]
+
+    @property
+    def limits(self) -> list[Constraint]:
+        return [c for text in self.constraints if (c := parse_constraint(text))]
+
+
+def parse_constraint(text: str) -> Constraint | None:
+    """Parse ``student/flops <= 20e6``; None where it is no constraint."""
+    parts = text.split()
+    if len(parts) != 3 or parts[1] not in {"<=", ">="}:
+        return None
+    try:
+        return Constraint(parts[0], 1 if parts[1] == "<=" else -1, float(parts[2]))
+    except ValueError:
+        return None
+
+
+def check(value: Any) -> tuple[Search | None, list[Finding]]:
+    """The settings, or None where they do not fit the schema; and everything wrong with them."""
+    made, findings = validate(Search, value, "search")
+    if made is None:
+        return None, findings
+    for i, objective in enumerate(made.objectives):
+        # Pruning looks at the first, and needs something that each epoch reports.
+        findings += _objective(objective, METRICS + COSTS if i else METRICS)
+    for i, text in enumerate(made.constraints):
+        findings += _constraint(text, f"search/constraints/{i}")
+    return made, findings + _sampler(made)
+
+
+def _objective(objective: Objective, known: tuple[str, ...]) -> list[Finding]:
+    path, metric = "search/objective", objective.metric
+    if bool(objective.maximize) == bool(objective.minimize):
+        return [Finding(path, "must name one metric to maximize or to minimize")]
+    if metric.startswith("test/"):
+        rule = "the test data is read once, at the end: a search never looks at it"
+        return [Finding(path, rule, metric, "use val/" + metric[5:])]
+    if metric not in known:
+        rule = "unknown metric"
+        if metric in COSTS:
+            rule = "the first objective must be a validation metric"
+        return [Finding(path, rule, metric, nearest(metric, known))]
+    return []
+
+
+def _constraint(text: str, path: str) -> list[Finding]:
+    limit = parse_constraint(text)
+    if limit is None:
+        return [Finding(path, "must read like 'student/flops <= 20e6'", text)]
+    if limit.metric not in COSTS:
+        return [Finding(path, "unknown metric", limit.metric, nearest(limit.metric, COSTS))]
+    return []
+
+
+def _sampler(search: Search) -> list[Finding]:
+    path = "search/sampler"
+    sampler = samplers.sampler(search.sampler)
+    out = []
+    if not sampler.learns_from_pruned and search.asha.form != "none":
+        rule = "learns nothing from pruned trials: add asha: {form: none}, or use tpe"
+        out.append(Finding(path, f"{sampler.name} {rule}"))
+    if not sampler.several_objectives and len(search.objectives) > 1:
+        out.append(Finding(path, f"{sampler.name} takes one objective here: use nsga2 or tpe"))
+    return out

@@ -1,0 +1,81 @@
+"""The search space: a base recipe with free leaves. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from autokd.recipe import Recipe
+from autokd.recipe.document import canonical
+from autokd.space import baselines, tree
+from autokd.space.settings import Search
+from autokd.space.tree import Choose, Free, Leaf, Node, Point
+
+
+@dataclass
+class Space:
+    """A base recipe, what is free in it, and how to look."""
+
+    base: Recipe
+    search: Search
+    root: Node
+    forbid: list[dict[str, Any]] = field(default_factory=list)
+    baselines: list[dict[str, Any]] | None = None
+    title: str = ""
+    document: dict[str, Any] = field(default_factory=dict)  # as read
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        """What a study keeps, so that it goes on with the space it began with."""
+        return {"space": self.document, "base": self.base.to_dict()}
+
+    def point(self, choose: Choose) -> Point:
+        """Fill every free place; ``choose`` is asked for a leaf's value, or a branch's label, in
+        document order.
+        """
+        return tree.fill(self.root, self.base.to_dict(), choose)
+
+    def leaves(self) -> Iterator[Free]:
+        return tree.free(self.root)
+
+    def forbidden(self, point: Point) -> dict[str, Any] | None:
+        """The first ``forbid`` entry that this point matches, by the recipe's paths or by the
+        space's names.
+        """
+        return next((entry for entry in self.forbid if point.matches(entry)), None)
+
+    def starting_points(self) -> list[tuple[str, Point]]:
+        """The named baselines: the base if it lies in the space, then each preset that the space
+        names, or the given list.
+
+        Each is tried at every value of ``finalists/per``, so that no group's winner was never
+        compared with them.
+        """
+        out: dict[str, tuple[str, Point]] = {}
+        for name, choose in baselines.choosers(self.root, self.base, self.baselines):
+            for option in self.per.options if self.per else [None]:
+                try:
+                    point = self.point(_with(self.per, option, choose))
+                except LookupError:
+                    if self.baselines is not None:
+                        raise
+                    continue
+                if not self.forbidden(point):
+                    shown = name if self.per is None else f"{name} {option}"
+                    out.setdefault(canonical(point.data), (shown, point))
+        return list(out.values())
+
+    @property
+    def per(self) -> Leaf | None:
+        """The free choice whose values are compared each on its own."""
+        path = self.search.finalists.per
+        for node in self.leaves():
+            if isinstance(node, Leaf) and node.kind == "choice" and path in (node.path, node.name):
+                return node
+        return None
+
+
+def _with(leaf: Leaf | None, value: Any, choose: Choose) -> Choose:
+    """The same choices but for one leaf."""
+    return lambda node: value if node is leaf else choose(node)

@@ -1,0 +1,347 @@
+"""The study's truth: one JSON line an event, written by the driver alone; every table is read from
+it. Light.
+
+Events (``t``: seconds since 1970):
+
+===================  ==============================================================================
+event                fields
+===================  ==============================================================================
+created              name, seed, jobs, frozen (space and base), versions
+teacher              key (``Recipe.member_keys``), model, state (taught, diverged, oom, failed),
+                     given, assistant, resolution, metrics, seconds, facts, reason
+suggested            trial, role, name, recipe, params, varied, branch, exempt, group, seed
+started              trial, attempt, epoch (how many are done already)
+epoch                trial, attempt, epoch (how many are done now), metrics, checkpoint (a file in
+                     the study's folder, or nothing), seconds
+paused, promoted,    trial, rung (epochs)
+pruned
+finished             trial, attempt, student (weights' hash), facts
+diverged, oom,       trial, attempt, reason
+failed
+lost                 trial (below zero: no trial), reason: a worker died; what it did is done again
+refused              params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial
+grace                rung, correlation, n, epochs: that rung says little of how trials end; from now
+                     on the first is at so many epochs
+stopping             reason: a limit is reached, nothing more is begun
+extended             trials: how many there are to be in all; the study is open again
+resumed              a driver goes on with the study
+searched             the search phase is over; groups: the finalists, frozen, with their runs;
+                     finals: those runs
+test                 results: trial → test metrics; every reading is one such event
+closed               recipe, verdicts
+===================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from autokd.errors import UserError, nearest
+from autokd.recipe import Recipe, parse
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+BROKEN = {"diverged", "oom", "failed"}  # states, and the events that lead to them
+ENDED = {"complete", "pruned"} | BROKEN
+# what the event says of a trial
+SUGGESTED = ("role", "recipe", "name", "params", "varied", "branch", "group", "exempt", "parent")
+Event = dict[str, Any]
+
+
+def studies(root: Path) -> Path:
+    return root / "studies"
+
+
+def folder(root: Path, name: str) -> Path:
+    """A study's folder. Raises :class:`UserError` for an impossible name."""
+    if not NAME.fullmatch(name) or name in {".", ".."}:
+        raise UserError(f"{name!r} is no study name: up to 100 letters, digits, '.', '_' and '-'")
+    return studies(root) / name
+
+
+def existing(root: Path, name: str) -> Path:
+    """The folder of a study that exists. Raises :class:`UserError` with the nearest name."""
+    path = folder(root, name)
+    if not (path / "events.jsonl").exists():
+        told = f"there is no study {name!r} under {studies(root)}; {nearest(name, names(root))}"
+        raise UserError(told.rstrip("; "))
+    return path
+
+
+def names(root: Path) -> list[str]:
+    where = studies(root)
+    return (
+        sorted(p.name for p in where.iterdir() if (p / "events.jsonl").exists())
+        if where.is_dir()
+        else []
+    )
+
+
+def attempt_folder(trial: int, attempt: int) -> Path:
+    """Where an attempt's files lie, inside the study's folder."""
+    return Path("trials") / str(trial) / str(attempt)
+
+
+@dataclass
+class Trial:
+    """One row of the table: a suggestion, and all that became of it."""
+
+    number: int
+    role: str  # trial, baseline, finalist, control-ce, control-kd
+    recipe: dict[str, Any]
+    name: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    varied: dict[str, Any] = field(default_factory=dict)
+    branch: str = ""
+    # the value of `finalists/per`, as Optuna stores it; None in a branch that has no such choice
+    group: Any = None
+    exempt: bool = False
+    parent: int | None = None  # of a finalist or control: the trial that it confirms
+    state: str = "waiting"  # waiting, running, paused, or one of ENDED
+    attempt: int = 0
+    deaths: int = 0  # of workers under it
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)  # epochs done → metrics
+    rungs: list[int] = field(default_factory=list)  # at which it was paused, promoted or pruned
+    checkpoint: str | None = None
+    checkpoint_epoch: int = 0
+    student: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    suggested: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+
+    @cached_property
+    def parsed(self) -> Recipe:
+        """Its recipe as an object."""
+        return parse(self.recipe)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of its latest attempt lie, inside the study's folder."""
+        return attempt_folder(self.number, self.attempt)
+
+    @property
+    def length(self) -> int:
+        """Epochs of a full run."""
+        return self.recipe["train"]["epochs"]
+
+    @property
+    def full(self) -> bool:
+        """Whether it ran to its end."""
+        return self.state == "complete" or self.epochs >= self.length
+
+    @property
+    def epochs(self) -> int:
+        return max(self.metrics, default=0)
+
+    @property
+    def last(self) -> dict[str, float]:
+        return self.metrics[self.epochs] if self.metrics else {}
+
+    @property
+    def seed(self) -> int:
+        return self.recipe["seed"]
+
+    @property
+    def searching(self) -> bool:
+        return self.role in {"trial", "baseline"}
+
+
+@dataclass
+class Table:
+    """What the events add up to."""
+
+    created: Event = field(default_factory=dict)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    refused: int = 0
+    # by key: teachers and assistants as they were trained or loaded, and measured
+    teachers: dict[str, Event] = field(default_factory=dict)
+    finalists: list[Event] | None = None
+    tests: list[Event] = field(default_factory=list)
+    test_due: bool = False  # finals are laid out and their winner has not been read on test
+    grace: int = 0  # epochs before which no trial is judged any more
+    stopping: str = ""  # why nothing more is begun before the finals
+    # limits look at the trials from this number on: the first behind the latest extension
+    since: int = 0
+    closed: Event | None = None
+
+    def apply(self, e: Event) -> None:
+        kind = e["event"]
+        if kind == "created":
+            self.created = e
+        elif kind == "suggested":
+            given = {k: e[k] for k in SUGGESTED if k in e}
+            self.trials[e["trial"]] = Trial(e["trial"], **given, suggested=e["t"])
+        elif kind == "teacher":
+            self.teachers[e["key"]] = e
+        elif kind == "refused":
+            self.refused += 1
+        elif kind == "grace":
+            self.grace = e["epochs"]
+        elif kind == "stopping":
+            self.stopping = e["reason"]
+        elif kind == "searched":
+            self.finalists = e["groups"]
+            self.test_due = True
+            for run in e["finals"]:
+                self.trials[run["trial"]] = Trial(
+                    run["trial"],
+                    run["role"],
+                    run["recipe"],
+                    group=run["group"],
+                    parent=run["parent"],
+                    suggested=e["t"],
+                )
+        elif kind == "extended":
+            self.finalists = None
+            self.closed = None
+            self.stopping = ""
+            self.since = len(self.trials)
+            self.created = self.created | {"trials": e["trials"]}
+        elif kind == "test":
+            self.tests.append(e)
+            self.test_due = False
+        elif kind == "closed":
+            self.closed = e
+        elif e.get("trial", -1) >= 0:
+            self._trial(self.trials[e["trial"]], kind, e)
+
+    @staticmethod
+    def _trial(trial: Trial, kind: str, e: Event) -> None:
+        if kind == "started":
+            trial.state = "running"
+            trial.attempt = e["attempt"]
+            trial.started = trial.started or e["t"]
+            # What an interrupted attempt did past its last checkpoint is done again, to the same
+            # numbers.
+            trial.metrics = {n: m for n, m in trial.metrics.items() if n <= e["epoch"]}
+        elif kind == "epoch":
+            trial.metrics[e["epoch"]] = e["metrics"]
+            if e.get("checkpoint"):
+                trial.checkpoint = e["checkpoint"]
+                trial.checkpoint_epoch = e["epoch"]
+        elif kind in {"paused", "promoted"}:
+            trial.rungs = sorted({*trial.rungs, e["rung"]})
+            trial.state = "paused" if kind == "paused" else trial.state
+        elif kind == "lost":
+            trial.deaths += 1
+        else:
+            trial.state = "complete" if kind == "finished" else kind
+            trial.student = e.get("student", "")
+            trial.facts = e.get("facts", {})
+            trial.reason = e.get("reason", "")
+            trial.ended = e["t"]
+
+
+class Ledger:
+    """The events of one study, open for writing by one driver at a time."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.file = path / "events.jsonl"
+        self.table = Table()
+        self.events: list[Event] = []
+        self.listeners: list[Callable[[Event], None]] = []
+        self._out: IO[str] | None = None
+        self._lock = FileLock(path / "driver.lock")
+
+    def open(self) -> Ledger:
+        """Take the study for this driver, read what is there, and cut off a line that a crash left
+        torn.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"study {self.path.name!r} is in use by another search; wait for it or stop it"
+                " first"
+            ) from None
+        whole = 0
+        if self.file.exists():
+            for line, end in _lines(self.file):
+                self.events.append(line)
+                self.table.apply(line)
+                whole = end
+            with self.file.open("r+b") as f:
+                f.truncate(whole)
+        self._out = self.file.open("a", encoding="utf-8")
+        return self
+
+    def append(self, event: str, *, durable: bool = False, **fields: Any) -> Event:
+        assert self._out is not None, "the ledger is not open"
+        e: Event = {"event": event, "t": round(time.time(), 3), **fields}
+        self._out.write(json.dumps(e, separators=(",", ":")) + "\n")
+        self._out.flush()
+        if durable:
+            os.fsync(self._out.fileno())
+        self.events.append(e)
+        self.table.apply(e)
+        for listener in self.listeners:
+            listener(e)
+        return e
+
+    def close(self) -> None:
+        if self._out:
+            # what could not be written was told when it was appended
+            with contextlib.suppress(OSError):
+                self._out.close()
+            self._out = None
+        self._lock.release()
+
+
+def _lines(file: Path) -> Iterator[tuple[Event, int]]:
+    """Each whole line, and the offset behind it. A torn or unreadable last line ends the file."""
+    end = 0
+    with file.open("rb") as f:
+        for raw in f:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                event = json.loads(raw)
+            except ValueError:
+                if f.read(1):
+                    raise UserError(
+                        f"{file}: damaged at byte {end}; the lines behind it would be lost"
+                    ) from None
+                return
+            end += len(raw)
+            yield event, end
+
+
+def read(path: Path) -> tuple[list[Event], Table]:
+    """The events and the table of a study, without taking its lock."""
+    events = [e for e, _ in _lines(path / "events.jsonl")]
+    return events, tabulate(events)
+
+
+def spent(events: Iterable[Event]) -> float:
+    """Seconds that drivers have been at a study since it was begun or extended; the times between
+    them do not count.
+    """
+    total = began = last = 0.0
+    for e in events:
+        if e["event"] in {"created", "extended"}:
+            total, began = 0.0, e["t"]
+        elif e["event"] == "resumed":
+            total, began = total + last - began, e["t"]
+        last = e["t"]
+    return total + last - began
+
+
+def tabulate(events: Iterable[Event]) -> Table:
+    table = Table()
+    for e in events:
+        table.apply(e)
+    return table

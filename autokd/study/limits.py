@@ -1,0 +1,53 @@
+"""When a search stops: time, epochs, a target, a plateau. Light."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from autokd.space.settings import Plateau, Search
+from autokd.study.ledger import Table, Trial
+from autokd.study.objectives import value
+
+
+def reached(table: Table, search: Search, seconds: float) -> str:
+    """The limit that is reached, if any; ``seconds``: what the study took until now. After an
+    extension each counts anew: who asks for more trials knows what the study has reached.
+    """
+    if search.time and seconds > search.time:
+        return f"{search.time:g} seconds are over"
+    searched = [t for t in table.trials.values() if t.searching]
+    spent = sum(t.epochs for t in searched if t.number >= table.since)
+    if search.epochs and spent >= search.epochs:
+        return f"{search.epochs} epochs are spent"
+    values = _values(table, search, searched)
+    sign = search.objectives[0].sign
+    target = search.target
+    if target is not None and any(new and v >= sign * target for v, new in values):
+        return f"the target {target:g} is reached"
+    if search.plateau:
+        vain = _in_vain(values, search.plateau)
+        if vain >= search.plateau.trials:
+            return f"{vain} finished trials in a row brought nothing"
+    return ""
+
+
+def _values(table: Table, search: Search, searched: Sequence[Trial]) -> list[tuple[float, bool]]:
+    """The first objective of the complete trials, more being better, in the order in which they
+    ended; and whether the latest extension began them.
+    """
+    first = search.objectives[0]
+    done = sorted((t for t in searched if t.state == "complete"), key=lambda t: t.ended)
+    return [
+        (first.sign * v, t.number >= table.since)
+        for t in done
+        if (v := value(t, first, table.trials)) is not None
+    ]
+
+
+def _in_vain(values: Sequence[tuple[float, bool]], plateau: Plateau) -> int:
+    """How many trials in a row, until now, were no better than the best before them."""
+    best, vain = -math.inf, 0
+    for v, new in values:
+        best, vain = (v, 0) if v - best > plateau.margin else (best, vain + new)
+    return vain

@@ -1,0 +1,44 @@
+"""What a trial is worth: the values of its objectives, and whether it keeps the constraints.
+Light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autokd.space.settings import LATENCY, Objective, Search
+from autokd.study.ledger import Trial
+
+# of a run that diverged; other metrics: the worst value seen
+WORST = {"val/accuracy": 0.0, "val/ece": 1.0}
+
+
+def value(trial: Trial, objective: Objective, trials: Mapping[int, Trial]) -> float | None:
+    """The objective, of the trial's last epoch; for a run that was not finite, something worse than
+    any other of ``trials``. None where it is not known.
+    """
+    name, sign = objective.metric, objective.sign
+    if trial.state not in {"diverged", "oom"}:
+        return trial.last.get(name, trial.facts.get(name))
+    if name in WORST:
+        return WORST[name]
+    seen = [m[name] for t in trials.values() for m in (*t.metrics.values(), t.facts) if name in m]
+    worst = (min if sign > 0 else max)(seen, default=0.0)
+    return worst - sign * (1.0 + abs(worst))
+
+
+def values(trial: Trial, search: Search, trials: Mapping[int, Trial]) -> list[float] | None:
+    """All objectives, or None where one is not known."""
+    found = [value(trial, o, trials) for o in search.objectives]
+    known = [v for v in found if v is not None]
+    return known if len(known) == len(found) else None
+
+
+def feasible(trial: Trial, search: Search) -> bool:
+    """Whether it keeps the constraints. What would have been excluded beforehand does; latency must
+    have been measured, at a trial's end.
+    """
+    return all(
+        c.holds(trial.facts[c.metric]) if c.metric in trial.facts else c.metric != LATENCY
+        for c in search.limits
+    )

@@ -1,0 +1,162 @@
+"""What a search will do, before it does it. Light; :mod:`autokd.engine.probe` measures what it will
+cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from autokd.recipe import Recipe, check, files
+from autokd.space import Space, samplers
+from autokd.space.settings import LATENCY
+from autokd.space.tree import corners, names_branch
+from autokd.study import asha
+from autokd.study.controls import CONTROLS
+
+
+@dataclass
+class Plan:
+    """Counts are exact where the space says so, and expectations where ASHA decides."""
+
+    trials: int
+    baselines: list[str]
+    branches: dict[str, list[str]]  # branch → the parameters that live in it
+    rungs: list[int]
+    search_epochs: int
+    final_epochs: int
+    teachers: dict[str, int]  # network → how many of it are trained (assistants too)
+    tables: int
+    notes: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    disk_mb: float | None = None
+
+
+def plan(space: Space, trials: int | None = None) -> Plan:
+    """The plan of a search of so many trials."""
+    search, base = space.search, space.base
+    wanted = trials or search.trials
+    length = base.train.epochs
+    rungs = asha.rungs(search.asha, length)
+    baselines = [name for name, _ in space.starting_points()][:wanted]
+    starts = len(baselines)
+    stretches = [b - a for a, b in zip(rungs, [*rungs, length][1:], strict=True)]
+    expected = (
+        rungs[0] + sum(s / search.asha.reduction ** (i + 1) for i, s in enumerate(stretches))
+        if rungs
+        else length
+    )
+    exempt = starts + (
+        (wanted - starts) / search.asha.exempt if search.asha.exempt and rungs else 0
+    )
+    search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)
+    groups = len(space.per.options) if space.per else 1
+    finals = (search.finalists.top + len(CONTROLS)) * groups * search.finalists.seeds * length
+    asked = teachers(space)
+    out = Plan(wanted, baselines, branches(space), rungs, search_epochs, finals, {}, 0)
+    for (_, weights), m in asked.items():
+        if weights == "train":
+            out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1
+    out.tables = len(asked) * length
+    theirs = ("data/", "view/", "teacher/train", "ladder_train")
+    free = [
+        n.path
+        for n in space.leaves()
+        if n.path.startswith(theirs) and getattr(n, "kind", "") != "choice"
+    ]
+    if free:
+        out.notes.append(
+            f"{free[0]} is continuous and in the teachers' fingerprint: every trial trains teachers"
+            " of its own"
+        )
+    if note := samplers.sampler(search.sampler).note:
+        out.notes.append(note)
+    costly = [c for c in search.limits if c.metric == LATENCY]
+    out.notes += [f"{c.metric} is known only after a trial" for c in costly]
+    return out
+
+
+def branches(space: Space) -> dict[str, list[str]]:
+    """The parameters that live in each combination of branches."""
+    out: dict[str, list[str]] = {}
+    for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
+        point = space.point(choose)
+        out.setdefault(
+            point.branch or "(no branches)", [k for k in point.varied if not names_branch(k)]
+        )
+    return out
+
+
+def teachers(space: Space) -> dict[tuple[str, str], Recipe]:
+    """``(fingerprint, weights)`` → recipe of every network that some trial asks, over the space's
+    structural choices. Weights: train, or given.
+    """
+    out: dict[tuple[str, str], Recipe] = {}
+    for choose in corners(space.root, space.base.to_dict()):
+        made, _ = check(space.point(choose).data)
+        if made:
+            out |= {
+                (m.fingerprint(), "train" if m.needs_teacher else made.teacher.weights): m
+                for m in made.members()
+            }
+    return out
+
+
+def needs(space: Space) -> tuple[set[str], set[str]]:
+    """The networks that some trial builds, and the files that some trial reads."""
+    networks: set[str] = set()
+    weights: set[str] = set()
+    for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
+        made, _ = check(space.point(choose).data)
+        if made:
+            networks |= {made.student.model} | {m.student.model for m in made.members()}
+            weights |= {
+                file
+                for path, file in files(made).items()
+                if path == "teacher/weights" and made.needs_teacher
+            }
+    return networks, weights
+
+
+def text(space: Space, p: Plan) -> str:
+    lines = [
+        f"trials        {p.trials}, the first {len(p.baselines)} are baselines:"
+        f" {', '.join(p.baselines) or 'none'}"
+    ]
+    lines.append(
+        f"rungs         {', '.join(map(str, p.rungs)) or 'none'} of {space.base.train.epochs}"
+        " epochs"
+    )
+    lines.append(
+        f"epochs        about {p.search_epochs} to search, up to {p.final_epochs} to confirm the"
+        " finalists beside their controls"
+    )
+    networks = ", ".join(f"{n} × {model}" for model, n in p.teachers.items())
+    lines.append(
+        f"teachers      {f'{networks}; each is trained once' if networks else 'none to train'}"
+    )
+    lines.append(
+        f"tables        up to {p.tables}, one an epoch and network"
+        + (f", {p.disk_mb:.1f} MB" if p.disk_mb is not None else "")
+    )
+    if p.seconds is not None:
+        lines.append(f"time          about {_duration(p.seconds)}, from a probe of two epochs")
+    lines.append("branches")
+    lines += [
+        f"  {branch}: {', '.join(params) or 'nothing free'}"
+        for branch, params in p.branches.items()
+    ]
+    lines += [f"note: {note}" for note in p.notes]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def as_json(p: Plan) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(p)

@@ -1,0 +1,390 @@
+"""A study's decisions: what runs next, what goes on, what is confirmed. No Ray, no torch: the
+simulator drives the same object.
+
+Everything here follows from the ledger. A decision is an event; after a crash the events are
+replayed, each suggestion is asked of a freshly seeded sampler again and must come out the same, and
+the study goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from autokd.errors import UserError
+from autokd.recipe import parse
+from autokd.space import Space
+from autokd.study import asha, finals, ledger, limits, objectives, ranking, verdict
+from autokd.study.jobs import DONE, TEST, Job
+from autokd.study.ledger import ENDED, Event, Ledger, Trial
+from autokd.study.suggestions import Costs, Suggestions
+from autokd.study.teaching import Teachers
+
+MOST_DEATHS = 3  # of workers under one job, before it counts as failed
+MOST_REFUSED = 1000  # suggestions in a row
+Clock = Callable[[], float]
+
+
+class Study:
+    """The queue. ``jobs``: how many run side by side; ``teach``: whether teachers are jobs of their
+    own, before the trials that need them, so that no worker waits for another's training.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        book: Ledger,
+        *,
+        seed: int = 0,
+        jobs: int = 1,
+        trials: int | None = None,
+        costs: Costs | None = None,
+        clock: Clock = time.time,
+        teach: bool = False,
+    ):
+        self.space = space
+        self.book = book
+        self.jobs = jobs
+        self.clock = clock
+        self.teach = teach
+        self.search = space.search
+        self.trials_wanted = trials or self.search.trials
+        # of the first objective: pruning and ranks look at it
+        self.metric = self.search.objectives[0].metric
+        self.sign = self.search.objectives[0].sign
+        self.suggestions = Suggestions(space, seed, jobs, costs)
+        self.per = self.suggestions.per
+        self.running: set[int] = set()  # numbers of jobs
+        self.teachers = Teachers(book)
+        self._latest = TEST  # the latest number of a job that is no trial
+        self._deaths = Counter[str]()  # workers that died under a key
+        self._preloaded = 1  # workers that have been given something
+        # as if there had been one driver without a break
+        self.began = clock() - ledger.spent(book.events)
+        self._replay()
+
+    @property
+    def trials(self) -> dict[int, Trial]:
+        return self.book.table.trials
+
+    @property
+    def teaching_jobs(self) -> dict[int, tuple[str, str]]:
+        """The running jobs that teach: number → key and network."""
+        return self.teachers.jobs
+
+    # ------------------------------------------------------------ what runs next
+
+    def next_job(self) -> Job | object | None:
+        """A job; None when there is none for now; DONE when the study is over."""
+        if len(self.running) >= self.jobs:
+            return None
+        if self.book.table.finalists is None:
+            job = self._continued() or self._promoted() or self._new() or self._preload()
+            if job or self.running:
+                return job
+            self._finish_search()
+        job = self._continued()
+        if job or self.running:
+            return job
+        return (self.book.table.test_due and self._test()) or DONE
+
+    def _test(self) -> Job | None:
+        """The winner and its controls read the test pictures; None without a winner."""
+        best = verdict.overall(verdict.results(self.book.table, self.metric, self.sign), self.sign)
+        if best is None:
+            return None
+        self.running.add(TEST)
+        numbers = {n for runs in best.runs.values() for n in runs.values()}
+        students = {str(n): self.trials[n].folder.as_posix() for n in sorted(numbers)}
+        return Job(TEST, 1, "test", {}, students=students)
+
+    def _begin(self, trial: Trial) -> Job | None:
+        """The trial's job, or first that of a teacher it needs. None where another worker is at
+        that, or there will be no such teacher.
+        """
+        missing = self.teachers.missing(trial) if self.teach else None
+        if missing is None:
+            return self._start(trial)
+        member, key, gone = missing
+        if gone is None:
+            return None if self.teachers.taken(key) else self._teacher(trial, member, key)
+        job = self._start(trial)
+        reason = f"its teacher {gone['model']}: {gone['reason']}"
+        self.finish(trial.number, job.attempt, gone["state"], reason=reason)
+        return None
+
+    def _teacher(self, trial: Trial, member: int, key: str) -> Job:
+        number = self._other()
+        self.teachers.begun(number, trial, member, key)
+        return Job(number, 1, "teacher", trial.recipe, member=member)
+
+    def _preload(self) -> Job | None:
+        """While a teacher is trained, the other workers start, import and load the data: that takes
+        longer than many a trial.
+        """
+        waiting = next((t for t in self.trials.values() if t.state == "waiting"), None)
+        if not self.teaching_jobs or waiting is None or self._preloaded >= self.jobs:
+            return None
+        self._preloaded += 1
+        return Job(self._other(), 1, "preload", waiting.recipe)
+
+    def _other(self) -> int:
+        """The number of a job that is no trial; it runs from now on."""
+        self._latest -= 1
+        self.running.add(self._latest)
+        return self._latest
+
+    def _start(self, trial: Trial) -> Job:
+        attempt = trial.attempt + 1
+        self.running.add(trial.number)
+        judged = self._rungs(trial) if trial.searching else []
+        self.book.append(
+            "started", trial=trial.number, attempt=attempt, epoch=trial.checkpoint_epoch
+        )
+        return Job(trial.number, attempt, trial.role, trial.recipe, trial.checkpoint, judged)
+
+    def _continued(self) -> Job | None:
+        """What was suggested and not started, or interrupted by a crash."""
+        for trial in self.trials.values():
+            cut = trial.state == "running" and trial.number not in self.running
+            if (trial.state == "waiting" or cut) and (job := self._begin(trial)):
+                return job
+        return None
+
+    def _promoted(self) -> Job | None:
+        """The paused trial of the highest rung that now is among its best."""
+        if self.search.asha.form != "promotion" or self._stopped():
+            return None
+        trials = [*self.trials.values()]
+        trial = asha.promotable(trials, self.search.asha, self.metric, self.sign)
+        if trial is None:
+            return None
+        self.book.append("promoted", trial=trial.number, rung=trial.epochs)
+        return self._start(trial)
+
+    def _new(self) -> Job | None:
+        if self._stopped():
+            return None
+        refused = 0
+        while refused < MOST_REFUSED:
+            trials = self.trials.values()
+            begun = sum(t.state == "waiting" or t.number in self.running for t in trials)
+            if begun >= self.jobs or sum(t.searching for t in trials) >= self.trials_wanted:
+                return None
+            trial = self._suggest()
+            if trial is None:
+                refused += 1
+            elif job := self._begin(trial):
+                return job
+        reason = self.book.events[-1]["reason"]
+        raise UserError(
+            f"the space excludes what the sampler proposed {MOST_REFUSED:,} times in a row; is"
+            f" anything left of it? The last one by {reason}"
+        )
+
+    def _stopped(self) -> str:
+        """Why nothing more is begun, if so. The reason becomes an event, so that a resumed study
+        stops as this one did.
+        """
+        table = self.book.table
+        if not table.stopping:
+            reason = limits.reached(table, self.search, self.clock() - self.began)
+            if reason:
+                self.book.append("stopping", reason=reason)
+        return table.stopping
+
+    def _suggest(self) -> Trial | None:
+        """The next suggestion as a trial. None where the space excludes it."""
+        number = len(self.trials)
+        name, point, asked = self.suggestions.ask()
+        if reason := self.suggestions.excluded(point):
+            self.book.append("refused", params=point.params, reason=reason)
+            self.suggestions.sampler.refuse(asked)
+            return None
+        self.book.append(
+            "suggested",
+            trial=number,
+            role="baseline" if name else "trial",
+            name=name,
+            recipe=parse(point.data).to_dict(),
+            params=point.params,
+            varied=point.varied,
+            branch=point.branch,
+            exempt=bool(name) or self.suggestions.exempt(number),
+            group=self.suggestions.group(point),
+        )
+        self.suggestions.sampler.asked[number] = asked
+        return self.trials[number]
+
+    # ------------------------------------------------------------ what the workers say
+
+    def report(
+        self,
+        number: int,
+        attempt: int,
+        epoch: int,
+        metrics: dict[str, float],
+        checkpoint: str | None = None,
+        seconds: float | None = None,
+    ) -> bool:
+        """An epoch is done. Returns whether the trial goes on."""
+        trial = self.trials[number]
+        if attempt != trial.attempt:
+            return False  # a worker of a driver that is gone
+        done: dict[str, Any] = {
+            "epoch": epoch,
+            "metrics": metrics,
+            "checkpoint": checkpoint,
+            "seconds": seconds,
+        }
+        self.book.append("epoch", trial=number, attempt=attempt, **done)
+        return self._judge(trial)
+
+    def _judge(self, trial: Trial) -> bool:
+        """Whether a trial at a rung goes on; if not, it is paused or pruned now."""
+        form, rung = self.search.asha.form, trial.epochs
+        if not trial.searching or rung in trial.rungs or rung not in self._rungs(trial):
+            return True
+        if self._passes(trial, rung):
+            self.book.append("promoted", trial=trial.number, rung=rung)
+            return True
+        self.running.discard(trial.number)
+        kind = "paused" if form == "promotion" else "pruned"
+        self.book.append(kind, trial=trial.number, rung=rung, attempt=trial.attempt)
+        self._tell(trial)
+        return False
+
+    def _rungs(self, trial: Trial) -> list[int]:
+        return asha.rungs(self.search.asha, trial.length, self.book.table.grace)
+
+    def _raise_grace(self) -> None:
+        """Leave out the lowest rung where it says little of how trials end."""
+        grace, trials = self.book.table.grace, self.trials.values()
+        for raised in asha.raised(trials, self.metric, self.search.asha, grace):
+            self.book.append("grace", **raised)
+
+    def _passes(self, trial: Trial, rung: int) -> bool:
+        trials, how = self.trials.values(), self.search.asha
+        return trial.exempt or asha.good_enough(trial, rung, trials, how, self.metric, self.sign)
+
+    def finish(
+        self,
+        number: int,
+        attempt: int,
+        state: str,
+        *,
+        reason: str = "",
+        student: str = "",
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        """A trial has ended: ``finished``, ``diverged``, ``oom`` or ``failed``."""
+        trial = self.trials[number]
+        if attempt != trial.attempt or trial.state in ENDED:
+            return
+        self.running.discard(number)
+        extra: dict[str, Any] = {"reason": reason}
+        if state == "finished":
+            extra = {"student": student, "facts": facts or {}}
+        self.book.append(state, durable=True, trial=number, attempt=attempt, **extra)
+        self._tell(trial)
+        if trial.searching and trial.exempt:
+            self._raise_grace()
+
+    def lost(self, number: int, reason: str) -> None:
+        """A worker died under its job: it is done again, unless that has happened too often."""
+        self.running.discard(number)
+        self.book.append("lost", trial=number, reason=reason)
+        key = self.teaching_jobs[number][0] if number in self.teaching_jobs else str(number)
+        self._deaths[key] += 1
+        deaths = max(self._deaths[key], self.trials[number].deaths if number >= 0 else 0)
+        reason = f"{MOST_DEATHS} workers died: {reason}"
+        if number == TEST and deaths >= MOST_DEATHS:
+            raise UserError(f"the test pictures could not be read: {reason}")
+        if number in self.teaching_jobs and deaths >= MOST_DEATHS:
+            self.taught(number, "failed", reason=reason)
+        elif number >= 0 and deaths >= MOST_DEATHS:
+            self.finish(number, self.trials[number].attempt, "failed", reason=reason)
+        self.teaching_jobs.pop(number, None)
+
+    def taught(self, number: int, state: str, **found: Any) -> None:
+        """A teacher is there, or will not be: ``taught``, ``diverged``, ``oom`` or ``failed``.
+        Raises :class:`UserError` where it was given and cannot be used.
+        """
+        self.running.discard(number)
+        if number in self.teaching_jobs:  # else its worker was given up
+            self.teachers.ended(number, state, found)
+
+    def preloaded(self, number: int) -> None:
+        self.running.discard(number)
+
+    def tested(self, results: dict[str, dict[str, float]]) -> None:
+        self.running.discard(TEST)
+        self.book.append("test", durable=True, results=results)
+
+    # ------------------------------------------------------------ values
+
+    def value(self, trial: Trial) -> float | None:
+        """The first objective: see :func:`objectives.value`."""
+        return objectives.value(trial, self.search.objectives[0], self.trials)
+
+    def front(self) -> list[Trial]:
+        """The Pareto front: see :func:`ranking.front`."""
+        return ranking.front(self.trials, self.search)
+
+    def best(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Best first: see :func:`ranking.best`."""
+        return ranking.best(trials, self.search)
+
+    def _tell(self, trial: Trial) -> None:
+        if trial.searching:
+            reached = objectives.values(trial, self.search, self.trials)
+            self.suggestions.sampler.tell(trial, reached)
+
+    # ------------------------------------------------------------ the end of the search
+
+    def _finish_search(self) -> None:
+        """Nothing is left to try: those still paused have lost; the finalists are frozen and their
+        runs laid out.
+        """
+        for trial in list(self.trials.values()):
+            if trial.state == "paused":
+                rung, attempt = trial.epochs, trial.attempt
+                self.book.append("pruned", trial=trial.number, rung=rung, attempt=attempt)
+        groups, planned = finals.freeze(self.trials, self.search)
+        stopped = self.book.table.stopping
+        self.book.append("searched", durable=True, groups=groups, stopped=stopped, finals=planned)
+
+    # ------------------------------------------------------------ after a crash
+
+    def _replay(self) -> None:
+        """Bring the sampler to where the events say it is."""
+        told = {"paused", "finished"} | ledger.BROKEN
+        if self.search.asha.form == "stopping":
+            told.add("pruned")
+        events = self.book.events
+        self.book.table = ledger.Table()
+        for e in events:
+            if e["event"] == "suggested" and e["role"] in {"trial", "baseline"}:
+                self._ask_again(e)
+            elif e["event"] == "refused":
+                _, _, asked = self.suggestions.ask()
+                self.suggestions.sampler.refuse(asked)
+            self.book.table.apply(e)
+            if e["event"] in told:
+                self._tell(self.trials[e["trial"]])
+        self._raise_grace()
+        for trial in list(self.trials.values()):
+            if trial.state == "running":
+                self._judge(trial)  # it may have reported at a rung and not been judged any more
+
+    def _ask_again(self, e: Event) -> None:
+        """Ask for a trial that the ledger has. Raises :class:`UserError` where another comes."""
+        _, point, asked = self.suggestions.ask()
+        if point.params != e["params"]:
+            raise UserError(
+                f"trial {e['trial']}: the sampler now suggests {point.params}, the ledger"
+                f" says {e['params']}: another version of Optuna?"
+            )
+        self.suggestions.sampler.asked[e["trial"]] = asked

@@ -1,0 +1,58 @@
+"""Which trials are better: at a rung, at the end, and on the Pareto front. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from autokd.space.settings import Search
+from autokd.study.ledger import BROKEN, Trial
+from autokd.study.objectives import feasible, values
+
+
+def rank(trial: Trial, rung: int, metric: str, sign: int) -> tuple[float, float, int]:
+    """Smaller is better; equal values go by lower validation loss, then by age."""
+    m = trial.metrics[rung]
+    return (
+        -sign * m.get(metric, -sign * float("inf")),
+        m.get("val/nll", float("inf")),
+        trial.number,
+    )
+
+
+def place(trial: Trial, metric: str, sign: int) -> tuple[Any, ...]:
+    """Smaller is better: first those that ran to their end, then those that went further, then by
+    :func:`rank` at their last epoch.
+    """
+    further = 0 if trial.full else -trial.epochs
+    return not trial.full, further, rank(trial, trial.epochs, metric, sign)
+
+
+def best(trials: Iterable[Trial], search: Search) -> list[Trial]:
+    """Best first, by :func:`place`; those aside that broke off or keep no constraint."""
+    first = search.objectives[0]
+    able = [t for t in trials if t.metrics and t.state not in BROKEN and feasible(t, search)]
+    return sorted(able, key=lambda t: place(t, first.metric, first.sign))
+
+
+def front(trials: Mapping[int, Trial], search: Search) -> list[Trial]:
+    """The complete trials that no other is better than in every objective; best first by the
+    first one.
+    """
+    done = [
+        (t, v)
+        for t in trials.values()
+        if t.searching
+        and t.state == "complete"
+        and feasible(t, search)
+        and (v := values(t, search, trials))
+    ]
+    signs = [o.sign for o in search.objectives]
+
+    def beaten(v: list[float]) -> bool:
+        return any(
+            all(s * a >= s * b for s, a, b in zip(signs, w, v, strict=True)) and w != v
+            for _, w in done
+        )
+
+    return best((t for t, v in done if not beaten(v)), search)

@@ -1,0 +1,92 @@
+"""The few statistics that a study rests on: t intervals, paired differences over seeds, rank
+correlation. Light until called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+EQUAL = 1e-9  # differences that are no further apart are one, rounded
+LEAST = 8  # trials; with fewer, what a statistic says about them is "not known"
+Total = Callable[[Iterable[float]], float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Winner minus control, in the metric's own unit (accuracy: a fraction)."""
+
+    control: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    verdict: Literal["better", "worse", "not distinguishable"]
+
+
+def mean_and_sd(values: Sequence[float], total: Total = math.fsum) -> tuple[float, float]:
+    """Of a sample; the standard deviation of a single value is 0."""
+    n = len(values)
+    mean = total(values) / n
+    return mean, math.sqrt(total((v - mean) ** 2 for v in values) / max(n - 1, 1))
+
+
+def t_quantile(n: int, level: float = 0.95) -> float:
+    """The two-sided quantile of Student's t for a sample of n values: n − 1 degrees of freedom."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + level) / 2, n - 1))
+
+
+def mean_interval(
+    values: Sequence[float], level: float = 0.95, total: Total = math.fsum
+) -> tuple[float, float] | None:
+    """The t interval of the mean: ``m ± t·sd/√n``; None below two values."""
+    n = len(values)
+    if n < 2:
+        return None
+    mean, sd = mean_and_sd(values, total)
+    half = t_quantile(n, level) * sd / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Where one more value of the same kind falls: ``m ± t·sd·√(1 + 1/n)``; None below two
+    values.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    mean, sd = mean_and_sd(values)
+    half = t_quantile(n, level) * sd * math.sqrt(1 + 1 / n)
+    return mean - half, mean + half
+
+
+def paired(
+    control: str, ours: Sequence[float], theirs: Sequence[float], sign: int = 1, level: float = 0.95
+) -> Difference:
+    """The paired difference with its t interval. ``sign`` −1: less is better."""
+    d = [a - b for a, b in zip(ours, theirs, strict=True)]
+    n = len(d)
+    # a plain sum, not an exact one: ledgers hold its last digits
+    mean, _ = mean_and_sd(d, sum)
+    # a single seed, or so few pictures that no spread shows: nothing says how far chance reaches
+    interval = mean_interval(d, level, sum) if max(d) - min(d) >= EQUAL else None
+    if interval is None:
+        return Difference(control, mean, -math.inf, math.inf, n, "not distinguishable")
+    low, high = interval
+    better, worse = (low > 0, high < 0) if sign > 0 else (high < 0, low > 0)
+    verdict: Literal["better", "worse", "not distinguishable"] = (
+        "better" if better else "worse" if worse else "not distinguishable"
+    )
+    return Difference(control, mean, low, high, n, verdict)
+
+
+def spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's rank correlation, of ties the mean rank; None where one side is all alike."""
+    from scipy.stats import spearmanr
+
+    a, b = zip(*pairs, strict=True)
+    return float(spearmanr(a, b).statistic) if len(set(a)) > 1 and len(set(b)) > 1 else None

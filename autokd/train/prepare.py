@@ -1,0 +1,103 @@
+"""What a run is handed: its data, and those who teach, each trained now where the cache has it not.
+
+    data, members = prepare(recipe, store)
+    run = Run(recipe, data, members, store)
+
+A teacher's own training is a run like any other, prepared in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from autokd import networks
+from autokd.data import Dataset, load
+from autokd.recipe import Recipe, TeacherSettings
+from autokd.recipe.document import canonical
+from autokd.train.build import build_for
+from autokd.train.distill import Run
+from autokd.train.store import Store
+from autokd.train.teachers import Member
+
+
+class Prepared(NamedTuple):
+    """What a run needs beside its recipe. ``members``: smallest first, the last is the full
+    teacher; empty where nothing asks a teacher.
+    """
+
+    data: Dataset
+    members: list[Member]
+
+
+def prepare(recipe: Recipe, store: Store, data: Dataset | None = None) -> Prepared:
+    """Data and teachers of a recipe. ``data``: where it is loaded already."""
+    data = data or load(recipe.data, store.device)
+    largest_first = [member(own, recipe, data, store) for own in reversed(recipe.members())]
+    return Prepared(data, largest_first[::-1])
+
+
+def member(own: Recipe, recipe: Recipe, data: Dataset, store: Store) -> Member:
+    """One of ``recipe.members()``, trained by its ``own`` recipe, or loaded where the recipe names
+    weights. Raises :class:`UserError` for weights that do not fit.
+    """
+    trained = own.needs_teacher or recipe.teacher.weights == "train"
+    network = _trained(own, data, store) if trained else _given(own, recipe.teacher, data)
+    return Member(network.to(store.device), own, recipe, data, store)
+
+
+def start(recipe: Recipe, store: Store, data: Dataset | None = None) -> Run:
+    """A run before its first epoch, its teachers ready."""
+    data, members = prepare(recipe, store, data)
+    return Run(recipe, data, members, store)
+
+
+def train(
+    recipe: Recipe,
+    store: Store,
+    report: Callable[[int, dict[str, float]], None] = lambda epochs, metrics: None,
+) -> tuple[Run, dict[str, float]]:
+    """A whole run. Returns it with the metrics of its last epoch. Raises :class:`Diverged`.
+
+    ``report`` is called after each epoch with how many are done, and its metrics.
+    """
+    run = start(recipe, store)
+    last: dict[str, float] = {}
+    while not run.done:
+        last = run.epoch()
+        report(run.next_epoch, last)
+    return run, last
+
+
+def _trained(own: Recipe, data: Dataset, store: Store) -> networks.Network:
+    """From the cache, else trained now."""
+
+    def weights() -> dict[str, Tensor]:
+        run = start(own, store, data)
+        while not run.done:
+            run.epoch()
+        return networks.state(run.student)
+
+    described = own.effective()
+    content = {"recipe": described, "data": data.fingerprint}
+    network = build_for(data, own.student.model, own.resolution, own.seed)
+    network.load_state_dict(store.network(content, weights, canonical(described)))
+    return network
+
+
+def _given(own: Recipe, teacher: TeacherSettings, data: Dataset) -> networks.Network:
+    """With the weights that ``teacher/weights`` names: a library's, or a file's."""
+    network = build_for(
+        data,
+        own.student.model,
+        own.resolution,
+        own.seed,
+        mean=teacher.mean,
+        std=teacher.std,
+        pretrained=teacher.weights == "pretrained",
+    )
+    if teacher.weights != "pretrained":
+        networks.load_weights(network, teacher.weights)
+    return network

@@ -1,0 +1,77 @@
+"""One recipe trained into a folder, with its progress on stderr: what `autokd train` does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autokd import data, networks
+from autokd.cache import default_cache
+from autokd.errors import UserError
+from autokd.files import write_atomically
+from autokd.recipe import Recipe
+from autokd.recipe.document import dump
+from autokd.train import distill, prepare
+from autokd.train.store import Store
+
+SHOWN = {"train/loss", "val/accuracy", "val/nll"}  # of an epoch's metrics
+
+
+def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """One run into ``out``: ``student.safetensors``, ``metrics.json``, ``recipe.yaml``.
+
+    ``test``: read the test pictures when the run is over. Raises :class:`UserError`.
+    """
+    fresh = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"--out {out}: cannot be written: {e.strerror}") from None
+    began = time.monotonic()
+    store = Store(default_cache(), "cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        run, metrics = _run(recipe, store, began, quiet)
+    except BaseException:
+        if fresh:
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        raise
+    if test:
+        metrics |= run.test()
+    result = {
+        "metrics": metrics,
+        "student_sha256": networks.weights_hash(run.student),
+        "epochs": run.next_epoch,
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    run.save_student(out / "student.safetensors")
+    write_atomically(out / "recipe.yaml", dump(recipe.to_dict()))
+    write_atomically(out / "metrics.json", json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _run(
+    recipe: Recipe, store: Store, began: float, quiet: bool
+) -> tuple[distill.Run, dict[str, float]]:
+    """The finished run and its last metrics. Raises :class:`UserError` where it diverges."""
+
+    def report(epoch: int, metrics: dict[str, float]) -> None:
+        if not quiet:
+            shown = " ".join(f"{name} {v:.4f}" for name, v in metrics.items() if name in SHOWN)
+            print(
+                f"[{time.monotonic() - began:6.1f} s] epoch {epoch}/{recipe.train.epochs} {shown}",
+                file=sys.stderr,
+            )
+
+    if not quiet and (note := data.too_small(recipe.data)):
+        print(f"note: {note}", file=sys.stderr)
+    try:
+        return prepare.train(recipe, store, report)
+    except distill.Diverged as e:
+        raise UserError(f"the run diverged: {e}; lower train/lr (now {recipe.train.lr})") from None

@@ -1,0 +1,134 @@
+"""Those who teach: frozen networks, and their answers as per-epoch tables of logits.
+
+A table is ``[N, C]`` logits of one network over all training pictures in one epoch's views, in data
+set order, computed in batches of one fixed size and rounded to the table's precision whether or not
+it comes from the cache (``store``); so cold, warm and no cache give the same students.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autokd import networks
+from autokd.data import Dataset
+from autokd.data.views import Mix, Views, resize
+from autokd.recipe import Recipe
+from autokd.recipe.document import canonical
+from autokd.train.determinism import memory_format, precision, threads
+from autokd.train.store import Store, ViewTables
+
+BATCH = 256  # rows of one forward pass when a table is made; the last batch is padded to it
+TABLE_TYPES = {"fp16": torch.float16, "fp32": torch.float32}
+
+
+class Member:
+    """One who teaches: the full teacher or an assistant, frozen, with its tables.
+
+    ``own``: the recipe that the network was trained by. ``recipe``: the run's that it teaches in,
+    which decides what it sees.
+    """
+
+    def __init__(
+        self, network: networks.Network, own: Recipe, recipe: Recipe, data: Dataset, store: Store
+    ):
+        self.name = own.student.model
+        self.resolution = recipe.teacher_resolution
+        self.network = network.eval().requires_grad_(False)
+        self.network.to(memory_format=memory_format(self.resolution))
+        self.hash = networks.weights_hash(self.network)
+        self.data = data
+        self.store = store
+        self.train = own.train
+        self.table_type = recipe.teacher.table
+        self.augment = recipe.data.augment
+        self.view_tables: dict[str, ViewTables] = {}  # in use for as long as this member lives
+
+    def table(
+        self, views: Views, mix: Mix | None, mix_settings: Mapping[str, Any] | None = None
+    ) -> Tensor:
+        """``[N, C]`` logits over the training pictures in these views, of the table's type.
+        ``mix_settings``: what made ``mix``.
+        """
+        setting = {
+            "augment": self.augment.model_dump(),
+            "view": views.seed,
+            "mixing": mix_settings,
+        }
+        return self._table(
+            setting,
+            views.epoch,
+            _digest(mix) if mix else None,
+            len(self.data.train),
+            lambda rows: views.render(rows, self.resolution, mix),
+            f"epoch {views.epoch}",
+        )
+
+    def validation(self) -> Tensor:
+        """``[N_val, C]`` float32 logits over the validation pictures."""
+        pictures = self.data.validation.pictures
+        return self._table(
+            "validation",
+            0,
+            None,
+            len(pictures),
+            lambda rows: resize(pictures[rows].float() / 255, self.resolution),
+            "validation",
+        ).float()
+
+    def _table(
+        self,
+        setting: Any,
+        epoch: int,
+        detail: Any,
+        n: int,
+        render: Callable[[Tensor], Tensor],
+        what: str,
+    ) -> Tensor:
+        """The answers to ``n`` pictures, from the store."""
+        content = {
+            "network": self.hash,
+            "data": self.data.fingerprint,
+            "resolution": self.resolution,
+            "type": self.table_type,
+            "precision": self.train.precision,
+            "threads": self.train.threads,
+            "batch": BATCH,
+            "setting": setting,
+        }
+        key = canonical(content)
+        if key not in self.view_tables:
+            self.view_tables[key] = self.store.view_tables(content)
+        rows = torch.arange(n, device=self.store.device)
+        return self.store.table(
+            self.view_tables[key],
+            epoch,
+            detail,
+            lambda: {"logits": self._logits(render, rows)},
+            f"{self.name}, {what}",
+        )["logits"]
+
+    @torch.inference_mode()
+    def _logits(self, render: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Logits in batches of one fixed size, so that a row never depends on how many rows there
+        are, nor on the student's threads.
+        """
+        out = []
+        layout = memory_format(self.resolution)
+        with threads(self.train.threads), precision(self.train.precision, self.store.device):
+            for chunk in rows.split(BATCH):
+                padded = torch.cat([chunk, chunk.new_zeros(BATCH - len(chunk))])
+                pictures = render(padded).contiguous(memory_format=layout)
+                logits = self.network(pictures)[: len(chunk)]
+                out.append(logits.to(TABLE_TYPES[self.table_type]))
+        return torch.cat(out)
+
+
+def _digest(mix: Mix) -> str:
+    """SHA-256 (hex) of partners and weights."""
+    content = mix.partner.cpu().numpy().tobytes() + mix.weight.cpu().numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()

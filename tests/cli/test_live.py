@@ -1,0 +1,146 @@
+"""TODO tests/cli/test_live.py"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from autokd.cli import live, summary
+from autokd.engine.search import SearchResult
+from autokd.study import ledger, verdict
+from autokd.study.queue import Study
+from tests.helpers.synthetic import Story, study
+from tests.study.driver import drive, loaded, new
+
+
+def test_the_live_view_may_be_drawn_at_any_moment(tmp_path: Path, space_file: Path) -> None:
+    study = new(
+        tmp_path,
+        loaded(
+            space_file, "search/trials=100", "search/sampler=random", "search/finalists/seeds=0"
+        ),
+        jobs=8,
+        teach=True,
+    )
+    view = live.LiveView(quiet=True)
+    over = threading.Event()
+    wrong = []
+    view.follow(study)
+
+    def draw() -> None:
+        while not over.is_set() and not wrong:
+            try:
+                view.render()
+            except Exception as e:
+                wrong.append(repr(e))
+
+    thread, interval = threading.Thread(target=draw), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        drive(study)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+class Watched:
+    """A view of a story's study, on a clock that the test sets, and what it said."""
+
+    def __init__(self, story: Story, monkeypatch: pytest.MonkeyPatch, *, done: int = 0):
+        study = Study(story.space, story.book, jobs=2)
+        story.search(done)
+        self.now = 0.0
+        self.said = io.StringIO()
+        monkeypatch.setattr(live.time, "monotonic", lambda: self.now)
+        self.view = live.LiveView()
+        self.view.console = Console(file=self.said, width=80)
+        self.view.follow(study)
+
+    @property
+    def phase(self) -> str:
+        return next(str(c) for c in self.view.render().columns[1].cells)
+
+
+def test_the_time_left_counts_neither_the_start_nor_an_earlier_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(tmp_path / "studies" / "s", epochs=9, finals=0)
+    watched = Watched(story, monkeypatch, done=8)
+    watched.now = 600.0  # of loading, and of the teachers' training
+    assert watched.phase == "searching, 10:00 elapsed"
+    recipe = story.space.point(story._choose).data
+    story.add("suggested", trial=8, role="trial", recipe=recipe)
+    story.add("started", trial=8, attempt=1, epoch=0)
+    for epoch in range(1, 10):
+        story.add("epoch", trial=8, attempt=1, epoch=epoch, metrics={"val/accuracy": 0.5})
+        watched.now += 1.0
+    assert watched.phase == "searching, 10:09 elapsed"  # too few of its own
+    story.add("suggested", trial=9, role="trial", recipe=recipe)
+    story.add("started", trial=9, attempt=1, epoch=0)
+    for epoch in range(1, 3):
+        story.add("epoch", trial=9, attempt=1, epoch=epoch, metrics={"val/accuracy": 0.5})
+        watched.now += 1.0
+    spent = sum(t.epochs for t in story.book.table.trials.values())
+    assert (
+        watched.phase
+        == f"searching, 10:11 elapsed, about {int((40 * 9 - spent) * 11 / 10) // 60} min to go"
+    )
+    story.book.close()
+
+
+def test_once_the_finals_are_laid_out_their_epochs_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(tmp_path / "studies" / "s", finals=2)
+    watched = Watched(story, monkeypatch, done=16)
+    seen: list[tuple[int, int]] = []
+
+    def look(e: ledger.Event) -> None:
+        trials = list(story.book.table.trials.values())
+        if e["event"] in {"searched", "finished"}:
+            seen.append((watched.view._planned(trials), live.spent(trials)))
+
+    story.book.listeners.append(look)
+    story.confirm()
+    told = watched.said.getvalue()
+    assert len({planned for planned, _ in seen}) == 1 and seen[0][1] < seen[-1][1] == seen[-1][0]
+    assert "confirming the finalists beside their controls, 12 runs" in told
+    assert "student alone " in told and "reference KD " in told and "control-" not in told
+    story.book.close()
+
+
+def printed(folder: Path) -> str:
+    _, table = ledger.read(folder)
+    found = verdict.results(table, "val/accuracy", 1)
+    recipe = folder / "recipe.yaml" if found else None
+    return summary.as_text(
+        SearchResult(
+            folder.name, folder, table, found, verdict.overall(found, 1), recipe, "val/accuracy"
+        )
+    )
+
+
+def test_why_trials_broke_off_is_printed_beside_an_answer_too(tmp_path: Path) -> None:
+    text = printed(study(tmp_path / "studies" / "s", 24, finals=2))
+    assert "2 oom" in text.splitlines()[0]
+    assert text.splitlines()[1] == "broken off: 2 × the loss was not finite in epoch 3"
+    assert "\nstudent/resolution 6: trial " in text
+    assert "broken off" not in printed(
+        study(tmp_path / "studies" / "t", 24, finals=2, broken=False)
+    )
+
+
+def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
+    text = printed(study(tmp_path / "studies" / "s", 24, finals=1))
+    assert "(one fresh seed)" in text
+    assert "±" not in text
+    assert "95 %" not in text
+    assert "One seed cannot tell a difference from chance." in text

@@ -1,0 +1,213 @@
+"""What a worker does with its jobs, without Ray's processes; and which of its files are kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autokd import recipe
+from autokd import space as spaces
+from autokd.engine.bridge import Bridge
+from autokd.errors import UserError
+from autokd.study.ledger import Ledger
+from autokd.study.queue import DONE, Job, Study
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict[str, Any]:
+    return {"cache": str(tmp_path / "cache"), "device": "cpu"}
+
+
+def at_work(folder: Path, job: Job, options: dict[str, Any]) -> Any:
+    from autokd.engine import worker
+
+    made = worker.Worker.__new__(worker.Worker)
+    made.reset_config(worker.config(folder, job, options))
+    return made
+
+
+def report(worker: Any) -> dict[str, Any]:
+    return json.loads(worker.step()["report"])
+
+
+def test_what_a_dead_driver_s_worker_did_on_does_not_reach_the_next_attempt(
+    tmp_path: Path, recipe_file: Path, options: dict[str, Any]
+) -> None:
+    job = Job(3, 1, "trial", recipe.load(recipe_file).to_dict(), rungs=[1, 2])
+    orphan = at_work(tmp_path, job, options)
+    first = report(orphan)
+    second, third = report(orphan), report(orphan)  # which the driver did not live to write down
+    again = at_work(tmp_path, replace(job, attempt=2, checkpoint=first["checkpoint"]), options)
+    for known in (second, third):
+        found = report(again)
+        assert (found["epoch"], found["metrics"], found["attempt"]) == (
+            known["epoch"],
+            known["metrics"],
+            2,
+        )
+
+
+@pytest.mark.parametrize("left", [None, b"", b"half"])
+def test_a_checkpoint_that_is_gone_or_damaged_costs_its_epochs_and_nothing_else(
+    left: bytes | None, tmp_path: Path, recipe_file: Path, options: dict[str, Any]
+) -> None:
+    job = Job(3, 1, "trial", recipe.load(recipe_file).to_dict(), rungs=[2])
+    whole = at_work(tmp_path, job, options)
+    reports = [report(whole) for _ in range(4)]
+    file = tmp_path / reports[1]["checkpoint"]
+    content = file.read_bytes()
+    (
+        file.unlink()
+        if left is None
+        else file.write_bytes(content[: len(content) // 2] if left else left)
+    )
+    again = at_work(tmp_path, replace(job, attempt=2, checkpoint=reports[1]["checkpoint"]), options)
+    found = [report(again) for _ in range(4)]
+    assert [(r["epoch"], r["metrics"]) for r in found] == [
+        (r["epoch"], r["metrics"]) for r in reports
+    ]
+    assert found[-1]["student"] == reports[-1]["student"]
+
+
+def test_only_the_checkpoint_that_the_ledger_names_is_kept(
+    tmp_path: Path, space_file: Path, options: dict[str, Any]
+) -> None:
+    from autokd.engine.bridge import Bridge
+
+    s = spaces.load(space_file)
+    book = Ledger(tmp_path / "study").open()
+    book.append("created", name="study", seed=0, jobs=1, trials=6, frozen=s.frozen)
+    bridge = Bridge(Study(s, book), options)
+    config = bridge.next("a")  # a baseline: it pauses nowhere
+    worker = at_work(book.path, Job(**json.loads(config["job"])), options)
+
+    def kept() -> list[str]:
+        return sorted(p.name for p in book.path.glob("trials/0/*/checkpoint*"))
+
+    seen = []
+    goes_on = True
+    while goes_on:
+        text = worker.step()["report"]
+        assert set(kept()) >= set(seen[-1:]), (
+            "the one that the ledger knows is there until the next is written down"
+        )
+        goes_on = bridge.reported(text)
+        seen = kept()
+        assert len(seen) == (1 if goes_on else 0)
+    assert bridge.error is None and bridge.study.trials[0].state == "complete"
+
+
+class Full:
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    close = flush = lambda self: self.write("")
+
+
+def test_a_full_disk_stops_every_trial_and_is_told_in_a_line(
+    tmp_path: Path, space_file: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autokd.cli import live
+    from autokd.engine import raytune, search
+    from autokd.tracking import follower
+
+    s = spaces.load(space_file)
+    bridges = []
+
+    def run(study: Study, **_: object) -> None:
+        bridges.append(bridge := Bridge(study, options))
+        study.taught(json.loads(bridge.next("teacher")["job"])["trial"], "taught")
+        jobs = [Job(**json.loads(bridge.next(name)["job"])) for name in ("a", "b")]
+        room, study.book._out = study.book._out, Full()  # type: ignore[assignment]
+        said = {
+            "role": "trial",
+            "attempt": 1,
+            "epoch": 1,
+            "metrics": {"val/accuracy": 0.5},
+            "outcome": "running",
+            "seconds": 1.0,
+        }
+        assert not bridge.reported(json.dumps(said | {"trial": jobs[0].trial}))
+        study.book._out = room
+        # nor does the other go on to its end
+        assert not bridge.reported(json.dumps(said | {"trial": jobs[1].trial}))
+        study.book._out = Full()  # type: ignore[assignment]
+        assert bridge.error
+        raise bridge.error
+
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path))
+    monkeypatch.setattr(raytune, "run", run)
+    monkeypatch.setattr(search, "checked", lambda *_, **__: search.Capacity(2, 0, 0))
+    monkeypatch.setattr(follower.Follower, "_follow", lambda self: None)
+    with pytest.raises(
+        UserError, match="No space left on device; what was written is kept: .*--resume full"
+    ):
+        search.start(s, name="full", jobs=2, view=live.LiveView(quiet=True))
+    assert bridges[0].next("c") is DONE
+    Ledger(tmp_path / "studies/full").open().close()  # it is not locked any more, nor damaged
+
+
+def test_what_cannot_be_written_for_a_trial_ends_the_search(
+    tmp_path: Path, space_file: Path, options: dict[str, Any]
+) -> None:
+    from autokd.engine.bridge import Bridge
+
+    s = spaces.load(space_file)
+    book = Ledger(tmp_path / "study").open()
+    book.append("created", name="study", seed=0, jobs=1, trials=6, frozen=s.frozen)
+    (book.path / "trials").touch()
+    bridge = Bridge(Study(s, book), options)
+    assert bridge.next("a") is DONE and isinstance(bridge.error, OSError)
+
+
+def test_a_worker_says_what_went_wrong(
+    tmp_path: Path, recipe_file: Path, options: dict[str, Any]
+) -> None:
+    made = recipe.load(recipe_file, ("train/lr=1e6",)).to_dict()
+    worker = at_work(tmp_path, Job(0, 1, "trial", made), options)
+    said = next(found for _ in range(4) if (found := report(worker))["outcome"] != "running")
+    assert said["outcome"] == "diverged" and "not finite" in said["reason"]
+    lost = recipe.load(recipe_file, ("data/name=folder:nowhere",)).to_dict()
+    failed = report(at_work(tmp_path, Job(0, 1, "trial", lost), options))
+    assert failed["outcome"] == "failed" and "there is no folder" in failed["reason"]
+
+
+def test_a_teacher_is_measured(tmp_path: Path, recipe_file: Path, options: dict[str, Any]) -> None:
+    made = recipe.load(recipe_file)
+    found = report(at_work(tmp_path, Job(-2, 1, "teacher", made.to_dict(), member=0), options))
+    assert found["outcome"] == "taught"
+    assert not found["given"]
+    assert not found["assistant"]
+    assert found["resolution"] == 8
+    assert found["facts"]["networks trained"] == 1 and 0.1 < found["metrics"]["val/accuracy"] <= 1
+    given = made.to_dict() | {
+        "teacher": made.to_dict()["teacher"] | {"weights": str(tmp_path / "absent.safetensors")}
+    }
+    refused = report(at_work(tmp_path, Job(-2, 1, "teacher", given, member=0), options))
+    assert refused["outcome"] == "failed"
+    assert refused["given"]
+    assert "absent.safetensors" in refused["reason"]
+    preloaded = report(at_work(tmp_path, Job(-3, 1, "preload", made.to_dict()), options))
+    assert preloaded["outcome"] == "preloaded"
+
+
+def test_a_teacher_that_cannot_be_used_stops_the_search(
+    tmp_path: Path, space_file: Path, options: dict[str, Any]
+) -> None:
+    from autokd.engine.bridge import Bridge
+
+    s = spaces.load(space_file, sets=("teacher/weights=absent.safetensors",))
+    book = Ledger(tmp_path / "study").open()
+    book.append("created", name="study", seed=0, jobs=1, trials=6, frozen=s.frozen)
+    bridge = Bridge(Study(s, book, teach=True), options)
+    worker = at_work(book.path, Job(**json.loads(bridge.next("a")["job"])), options)
+    assert not bridge.reported(worker.step()["report"])
+    assert isinstance(bridge.error, UserError)
+    assert "teacher cnn-3x16: " in str(bridge.error)
+    assert "absent.safetensors" in str(bridge.error)

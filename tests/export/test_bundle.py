@@ -1,0 +1,136 @@
+"""The export folder: whole or not at all, calibrated, and what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from autokd import networks
+from autokd.errors import UserError
+from autokd.export import bundle
+from autokd.export.calibration import temperature_scaling
+from autokd.recipe import document
+from autokd.train import metrics
+
+MADE = {
+    "recipe.yaml",
+    "student.safetensors",
+    "student.onnx",
+    "labels.txt",
+    "MODEL_CARD.md",
+    "load.py",
+    "network.py",
+}
+
+
+def test_the_folder_holds_what_it_should(home: Path) -> None:
+    out = home / "out"
+    assert {p.name for p in out.iterdir()} == MADE
+    assert (out / "labels.txt").read_text().split() == list("0123456789")
+    assert sum(bool(line.strip()) for line in (out / "load.py").read_text().splitlines()) <= 20
+    card = (out / "MODEL_CARD.md").read_text()
+    for said in (
+        "## Data",
+        "300 training pictures",
+        "95 % interval",
+        "student alone",
+        "## Calibration",
+        "temperature of",
+        "## Limits",
+        "Test was read once",
+    ):
+        assert said in card, said
+    assert str(home) not in card + (out / "recipe.yaml").read_text(), (
+        "no paths of the one who made it"
+    )
+
+
+def test_temperature_scaling_is_fitted_recorded_and_better(home: Path) -> None:
+    student = bundle.load(home / "mlruns/studies/small")
+    told = document.read(home / "out" / "recipe.yaml").data["results"]["calibration"]
+    assert told["temperature"] == temperature_scaling(student.logits, student.labels)["temperature"]
+    assert told["nll"][1] <= told["nll"][0]
+    grid = torch.linspace(0.1, 5, 246).tolist()
+    best = min(
+        grid,
+        key=lambda t: torch.nn.functional.cross_entropy(
+            student.logits.double() / t, student.labels
+        ).item(),
+    )
+    assert told["temperature"] == pytest.approx(best, abs=0.021)
+    assert told["ece"][1] == pytest.approx(
+        metrics.ece((student.logits.double() / told["temperature"]).softmax(1), student.labels),
+        abs=1e-6,
+    )
+    with safetensors.safe_open(str(home / "out" / "student.safetensors"), "pt") as f:
+        assert json.loads(f.metadata()["autokd"])["temperature"] == told["temperature"]
+
+
+def test_the_folder_appears_whole_or_not_at_all(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable
+) -> None:
+    monkeypatch.setenv("AUTOKD_RUNS", str(home / "mlruns"))
+    for fault in (KeyboardInterrupt(), OSError(28, "No space left on device")):
+
+        def fail(*args: Any, fault: BaseException = fault) -> None:
+            raise fault
+
+        monkeypatch.setattr(bundle, "write_onnx", fail)
+        with pytest.raises(
+            KeyboardInterrupt if isinstance(fault, KeyboardInterrupt) else UserError
+        ):
+            bundle.export(home / "mlruns", "small", tmp_path / "new")
+        assert not list(tmp_path.glob("*new*")) and not list(tmp_path.glob(".part*"))
+    assert run("export", "small", "--no-onnx", "--out", tmp_path / "plain")[0] == 0
+    assert {p.name for p in (tmp_path / "plain").iterdir()} == MADE - {"student.onnx"}
+    assert "calibration" not in document.read(tmp_path / "plain" / "recipe.yaml").data["results"]
+    assert "exists already" in run("export", "small", "--no-onnx", "--out", tmp_path / "plain")[2]
+
+
+def test_export_says_what_is_missing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable
+) -> None:
+    monkeypatch.setenv("AUTOKD_RUNS", str(home / "mlruns"))
+    assert "did you mean 'small'" in run("export", "smal", "--out", tmp_path / "x")[2]
+    study = tmp_path / "runs" / "studies" / "small"
+    shutil.copytree(home / "mlruns/studies/small", study)
+    monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path / "runs"))
+    files = [p for p in study.rglob("student.safetensors")]
+    network = networks.build("cnn-2x8", classes=10, channels=1, resolution=6, seed=9)
+    about = json.dumps(
+        {"model": "cnn-2x8", "resolution": 6, "channels": 1, "classes": list("0123456789")}
+    )
+    for file in files:
+        safetensors.torch.save_file(networks.state(network), file, metadata={"autokd": about})
+    assert (
+        "not the weights that the study confirmed"
+        in run("export", "small", "--no-onnx", "--out", tmp_path / "x")[2]
+    )
+    for file in files:
+        file.unlink()
+    assert (
+        "student.safetensors is gone"
+        in run("export", "small", "--no-onnx", "--out", tmp_path / "x")[2]
+    )
+    events = (study / "events.jsonl").read_text().splitlines(keepends=True)
+    (study / "events.jsonl").write_text(
+        "".join(line for line in events if '"event":"closed"' not in line)
+    )
+    assert "is not finished" in run("export", "small", "--no-onnx", "--out", tmp_path / "x")[2]
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "onnxscript" else found(name, *more),
+    )
+    assert "pip install 'autokd[onnx]'" in run("export", "small", "--out", tmp_path / "x")[2]
+    assert not (tmp_path / "x").exists()

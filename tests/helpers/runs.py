@@ -1,0 +1,39 @@
+"""Small runs on digits: the recipe with changes, and its student as a hash."""
+
+from __future__ import annotations
+
+from autokd import networks, recipe
+from autokd.recipe import Recipe
+from autokd.train import prepare
+from autokd.train.store import Store
+from tests.helpers.commands import RECIPE
+
+
+def made(*sets: str) -> Recipe:
+    from autokd.recipe.document import parse
+
+    doc = parse(RECIPE)
+    recipe.override(doc, sets)
+    return recipe.parse(doc.data, doc)
+
+
+def student(r: Recipe, store: Store | None = None) -> str:
+    run, _ = prepare.train(r, store or Store(None))
+    return networks.weights_hash(run.student)
+
+
+VARIANTS = {
+    "kd": (),
+    "dtd": ("distill={preset: dtd}",),
+    "cwsm": ("distill={preset: dtd-cwsm}",),
+    "ladder": ("distill={preset: takd}", "ladder=[cnn-3x8, cnn-2x8]"),
+    "dense": ("distill={preset: dgkd, teaching: {stochastic: true}}", "ladder=[cnn-3x8]"),
+    "curriculum": ("distill={preset: ces-kd}", "ladder=[cnn-3x8]"),
+    "mixup": ("distill={preset: stkd}",),
+    "blend": ("distill={preset: stkd, view: {teacher: blend}, target: {kind: shift}}",),
+    "crop": ("data/augment/crop_padding=1", "data/augment/flip=true"),
+    "noisy": ("data/label_noise=0.3", "distill={preset: ka}"),
+    "few labels": ("data/labelled=40",),
+    "attention": ("distill={preset: at}",),
+    "collaborative": ("distill={preset: ctkd}",),
+}

@@ -1,0 +1,119 @@
+"""TODO tests/recipe/test_documents.py"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from autokd import recipe, space
+from autokd.recipe import document, migration
+from autokd.recipe.document import DocumentError
+from tests.helpers.commands import autokd
+from tests.helpers.documents import YAMLS, problems
+
+
+def test_an_older_format_is_migrated_or_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("version: 1\nrate: 0.25\n")
+    monkeypatch.setattr(migration, "FORMAT", 2)
+    with pytest.raises(
+        DocumentError,
+        match="old.yaml:1: version: no longer read: in format 1 the same words meant another run",
+    ):
+        recipe.load(file)
+    monkeypatch.setitem(
+        migration.MIGRATIONS,
+        1,
+        lambda old: {k: v for k, v in old.items() if k != "rate"} | {"train": {"lr": old["rate"]}},
+    )
+    data, refused = migration.migrated({"version": 1, "rate": 0.25})
+    assert refused is None and data == {"version": 2, "train": {"lr": 0.25}}
+
+
+def test_every_yaml_of_the_repository_is_valid() -> None:
+    recipes = [p for p in YAMLS if p.parts[-2] == "pipelines"]
+    spaces = [p for p in YAMLS if p not in recipes]
+    assert (len(recipes), len(spaces)) == (16, 7), "a YAML was added or lost: say so here"
+    for path in recipes:
+        recipe.load(path)
+        header = path.read_text().partition("\ndata:")[0]
+        assert f"autokd train pipelines/{path.name}" in header and all(
+            line.startswith("#") for line in header.splitlines()
+        ), path
+        assert ("*Not yet run.*" in header) != ("Measured" in header), (
+            f"{path} says neither, or both"
+        )
+    for path in spaces:
+        assert space.load(path).starting_points(), f"{path} has no baseline"
+
+
+def test_numbers_and_words_are_those_of_yaml_1_2() -> None:
+    data = document.parse("a: 1e-4\nb: no\nc: 5e-4\nd: 0.1\ne: 1_0\nf: ~\ng: true").data
+    assert data == {"a": 1e-4, "b": "no", "c": 5e-4, "d": 0.1, "e": 10, "f": None, "g": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("a: !!python/object:os.system ls", "tags are not used"),
+        ("a: &x [1]\nb: *x", "anchors and aliases"),
+        ("a: 1\na: 2", "twice"),
+        ("a: [1, 2", "not valid YAML"),
+        ("- 1\n- 2", "must be a mapping"),
+        ("a: {<<: {b: 1}}", "a key is a plain word"),
+        ("a: \x07", "not valid YAML"),
+        ("a: .inf", "must be a finite number"),
+        ("a: 1e999", "must be a finite number"),
+        (f"a: 1{'0' * 400}", "is too large a number"),
+        ('a: "\\0"', "a character that is no text"),
+        ('a: "\\ud800"', "a character that is no text"),
+        ("'': 1", "a key is a plain word"),
+        ("a//b: 1", "a key is a plain word"),
+        ("a: " + "[" * 5000, "nested more than 40 levels"),
+        ("a: " + "[" * 60 + "]" * 60, "nested more than 40 levels"),
+        ("a/" * 60 + "a: 1", "nested more than 40 levels"),
+    ],
+)
+def test_what_yaml_could_do_and_a_document_may_not(text: str, rule: str) -> None:
+    assert rule in str(problems(document.parse, text)[0])
+
+
+def test_a_billion_laughs_is_refused_before_it_is_built() -> None:
+    text = "a0: &a0 [x]\n" + "".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
+    )
+    assert "anchors" in str(problems(document.parse, text)[0])
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "big.yaml").open("wb") as f:
+        f.truncate(100_000_000)
+    assert "larger than" in str(problems(document.read, tmp_path / "big.yaml")[0])
+
+
+@pytest.mark.parametrize("text", ["", "# distill it\n"])
+def test_an_empty_file_is_no_recipe_of_defaults(text: str) -> None:
+    assert "is empty" in str(problems(document.parse, text)[0])
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"echo 'train: {{lr: 0.5}}' > {pipe}"]):
+        shown = autokd("show", str(pipe), cwd=tmp_path)
+    assert "lr: 0.5" in shown.stdout
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "digits.yaml").touch()
+    assert "did you mean 'digits.yaml'" in str(problems(document.read, tmp_path / "digit.yaml")[0])
+
+
+def test_a_folder_or_a_device_in_place_of_a_file(tmp_path: Path) -> None:
+    assert "cannot be read" in str(problems(recipe.load, tmp_path)[0])
+    assert "larger than" in str(problems(recipe.load, Path("/dev/zero"))[0])

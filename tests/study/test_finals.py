@@ -1,0 +1,126 @@
+"""Groups, finalists, controls, intervals and the verdict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autokd import space
+from autokd.cli import summary
+from autokd.engine import search
+from autokd.study import verdict, words
+from autokd.study.statistics import paired
+from tests.study.driver import drive, loaded, new
+
+
+def test_each_value_of_per_gets_its_share_its_baseline_and_its_winner(
+    tmp_path: Path, space_file: Path
+) -> None:
+    study = new(tmp_path, loaded(space_file, "search/finalists/per=student/resolution"))
+    drive(study)
+    by_group = {
+        g: [t for t in study.trials.values() if t.searching and t.group == g] for g in (4, 6, 8)
+    }
+    assert {g: len(v) for g, v in by_group.items()} == {4: 10, 6: 10, 8: 10}
+    assert all(sum(t.role == "baseline" for t in v) == 1 for v in by_group.values())
+    found = verdict.results(study.book.table, "val/accuracy", 1)
+    assert [r.group for r in found] == [4, 6, 8]
+    assert all(len(r.differences) == 2 or r.itself for r in found)
+
+
+@pytest.mark.parametrize(
+    "per", ["ladder", "distill/temperature/tau", "distill/temperature/constant/tau"]
+)
+def test_groups_may_be_lists_or_live_in_one_branch(
+    tmp_path: Path, recipe_file: Path, per: str
+) -> None:
+    branches = (
+        "[{kind: constant, tau: {choice: [2, 4]}}, {kind: flsw, tau: {uniform: [4, 16]}, beta:"
+        " {log_uniform: [1, 80]}}]"
+    )
+    vary = f"{{ladder: {{choice: [[], [cnn-2x16]]}}, distill/temperature: {{one_of: {branches}}}}}"
+    (tmp_path / "s.yaml").write_text(
+        f"base: base.yaml\nsearch: {{trials: 16, finalists: {{per: {per}, seeds: 2}}}}\nvary:"
+        f" {vary}\n"
+    )
+    study = new(tmp_path, space.load(tmp_path / "s.yaml", sets=("distill={preset: takd}",)))
+    drive(study)
+    groups = {"[]", '["cnn-2x16"]'} if per == "ladder" else {2, 4, None}
+    assert (
+        {t.group for t in study.trials.values()}
+        == {r.group for r in verdict.results(study.book.table, "val/accuracy", 1)}
+        == groups
+    )
+
+
+def test_controls_that_two_finalists_share_run_once(tmp_path: Path, space_file: Path) -> None:
+    study = new(
+        tmp_path,
+        loaded(space_file, "search/finalists/top=2", "student/resolution=8", "search/trials=20"),
+    )
+    drive(study)
+    finals = [
+        json.dumps(t.recipe, sort_keys=True) for t in study.trials.values() if not t.searching
+    ]
+    assert len(finals) == len(set(finals))
+
+
+def test_the_paired_interval() -> None:
+    d = paired("c", [0.90, 0.91, 0.92, 0.93, 0.94], [0.88, 0.90, 0.89, 0.92, 0.91])
+    # differences 2, 1, 3, 1, 3 points: mean 2, sd 1; t(0.975, 4) = 2.776445; half width 2.776445 ·
+    # 1 / sqrt 5
+    assert d.mean == pytest.approx(0.02) and d.high - d.mean == pytest.approx(0.01241664, rel=1e-5)
+    assert d.verdict == "better"
+    assert paired("c", [1, 2], [2, 1]).verdict == "not distinguishable"
+    equal = paired("c", [0.9, 0.8], [0.8, 0.7])  # as few pictures give by chance
+    assert equal.verdict == "not distinguishable"
+    assert words.figure(equal, "val/accuracy") == "+10.0 points (2 equal differences, no interval)"
+    assert paired("c", [0.1, 0.11, 0.1], [0.3, 0.32, 0.31], sign=-1).verdict == "better"
+
+
+def test_one_seed_has_no_interval_and_its_json_is_json(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=4", "search/finalists/seeds=1"))
+    drive(study)
+    outcome = search.close(study)
+    assert outcome.winner is not None and outcome.winner.differences[0].n == 1
+    assert (
+        json.loads(json.dumps(summary.as_json(outcome), allow_nan=False))["winner"]["differences"][
+            0
+        ]["low"]
+        is None
+    )
+    assert "one seed, no interval" in summary.as_text(outcome)
+
+
+def test_why_there_is_no_recipe(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=6", "search/finalists/seeds=0"))
+    drive(study, outcome=lambda job: "diverged" if job.trial == 3 else "finished")
+    assert summary.as_text(search.close(study)).endswith("No recipe: no finals were asked for")
+    nothing = new(tmp_path, loaded(space_file, "search/trials=6"), "b")
+    drive(nothing, outcome=lambda job: "diverged")
+    assert summary.as_text(search.close(nothing)).endswith("No recipe: 6 × as asked")
+    # Of a trial that was pruned nobody knows how slow it would have been: it is no finalist either.
+    for form in ("none", "promotion"):
+        costly = new(
+            tmp_path,
+            loaded(
+                space_file,
+                "search/constraints=['student/latency_ms <= 1']",
+                f"search/asha/form={form}",
+                "search/trials=6",
+            ),
+            form,
+        )
+        finish = costly.finish
+        costly.finish = lambda *args, finish=finish, **how: finish(
+            *args, **how | {"facts": {"student/latency_ms": 2.0}}
+        )  # type: ignore[method-assign,misc]
+        drive(costly)
+        assert {t.state for t in costly.trials.values()} == (
+            {"complete"} if form == "none" else {"complete", "pruned"}
+        )
+        assert summary.as_text(search.close(costly)).endswith(
+            "No recipe: no trial keeps the constraints"
+        )

@@ -1,0 +1,70 @@
+"""Limits stop the search and not the finals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autokd.study import ledger
+from autokd.study.ledger import Ledger
+from autokd.study.queue import Job, Study
+from tests.study.driver import drive, loaded, new
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("search/epochs=60", "60 epochs are spent"),
+        ("search/target=0.87", "target 0.87 is reached"),
+        ("search/plateau={trials: 3}", "brought nothing"),
+    ],
+)
+def test_limits_stop_the_search_and_not_the_finals(
+    tmp_path: Path, space_file: Path, setting: str, reason: str
+) -> None:
+    study = new(tmp_path, loaded(space_file, setting, "search/trials=200"))
+    drive(study)
+    assert reason in study.book.table.stopping
+    assert sum(t.searching for t in study.trials.values()) < 200
+    assert study.book.table.tests
+    assert not {"running", "paused", "waiting"} & {t.state for t in study.trials.values()}
+
+
+def test_time_is_a_limit_too_and_a_resumed_study_remembers_it(
+    tmp_path: Path, space_file: Path
+) -> None:
+    ticks = iter(range(10_000))
+    s = loaded(space_file, "search/time=40", "search/trials=200")
+    study = new(tmp_path, s, clock=lambda: next(ticks))
+    drive(study)
+    assert study.book.table.stopping == "40 seconds are over"
+    n = len(study.trials)
+    study.book.close()
+    assert len(Study(s, Ledger(tmp_path / "a").open()).trials) == n
+
+
+def test_the_time_limit_counts_all_drivers_and_not_the_nights_between_them(
+    tmp_path: Path, space_file: Path
+) -> None:
+    begun, day = 1_790_000_000.0, 86_400.0
+    at = [("created", 0), ("lost", 25), ("resumed", day), ("lost", day + 10), ("resumed", 2 * day)]
+    events = [{"event": kind, "t": begun + t, "trial": -2, "reason": ""} for kind, t in at]
+    assert ledger.spent(events) == 35 and ledger.spent(events[:2]) == 25 and ledger.spent([]) == 0
+    assert ledger.spent([*events, {"event": "extended", "t": begun + 3 * day}]) == 0
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    now = [begun + 2 * day]
+    study = Study(
+        loaded(space_file, "search/time=40"),
+        Ledger(tmp_path / "a").open(),
+        jobs=2,
+        clock=lambda: now[0],
+    )
+    now[0] += 4
+    assert isinstance(study.next_job(), Job)
+    now[0] += 2
+    study.next_job()
+    assert study.book.table.stopping == "40 seconds are over" and len(study.trials) == 1

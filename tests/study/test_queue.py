@@ -1,0 +1,75 @@
+"""The search's decisions with a fake objective: no Ray, no torch, virtual workers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from autokd.study import asha, verdict
+from autokd.study.queue import Job
+from tests.study.driver import drive, loaded, new, rows
+
+
+def test_a_whole_study(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file))
+    spent = drive(study)
+    searched = [t for t in study.trials.values() if t.searching]
+    assert len(searched) == 30 and {t.state for t in searched} == {"complete", "pruned"}
+    assert searched[0].role == "baseline" and searched[0].state == "complete"
+    assert spent < 30 * 9 + 3 * 2 * 9
+    assert all(
+        t.epochs in asha.rungs(study.search.asha, 9) and t.checkpoint
+        for t in searched
+        if t.state == "pruned"
+    )
+    result = verdict.overall(verdict.results(study.book.table, "val/accuracy", 1), 1)
+    assert result is not None and len(result.seeds) == 2 and result.test_mean is not None
+    assert len(study.book.table.tests) == 1
+    best = study.trials[result.trial]
+    assert best.value if hasattr(best, "value") else best.varied["student/resolution"] == 8
+    # the search's seed is not used again
+    assert {t.seed for t in study.trials.values() if not t.searching} == {1, 2}
+
+
+def test_one_seed_one_search(tmp_path: Path, space_file: Path) -> None:
+    s = loaded(space_file)
+    studies = [new(tmp_path, s, name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    for study in studies:
+        drive(study)
+    assert rows(studies[0]) == rows(studies[1]) != rows(studies[2])
+
+
+def test_a_trial_that_diverges_is_worse_than_any_other_and_the_search_goes_on(
+    tmp_path: Path, space_file: Path
+) -> None:
+    study = new(tmp_path, loaded(space_file))
+    drive(
+        study,
+        outcome=lambda job: "diverged" if job.trial % 3 == 1 and job.trial < 30 else "finished",
+    )
+    gone = [t for t in study.trials.values() if t.state == "diverged"]
+    assert len(gone) == 10 and all(study.value(t) == 0.0 for t in gone)
+    assert sum(t.searching for t in study.trials.values()) == 30
+    assert not {t.number for t in gone} & {e["trial"] for e in study.book.table.finalists or []}
+    values = [t.value for t in study.suggestions.sampler.study.trials if t.state.name == "COMPLETE"]
+    assert values.count(0.0) == 10 and all(v is not None and math.isfinite(v) for v in values)
+
+
+def test_when_nothing_succeeds_the_study_ends_without_a_winner(
+    tmp_path: Path, space_file: Path
+) -> None:
+    study = new(tmp_path, loaded(space_file))
+    drive(study, outcome=lambda job: "failed")
+    assert study.book.table.finalists == [] and not study.book.table.tests
+
+
+def test_a_lost_worker_s_trial_is_tried_again_three_times(tmp_path: Path, space_file: Path) -> None:
+    study = new(tmp_path, loaded(space_file, "search/trials=2"))
+    for attempt in (1, 2, 3):
+        job = study.next_job()
+        assert isinstance(job, Job) and (job.trial, job.attempt) == (0, attempt)
+        study.lost(0, "killed")
+    assert study.trials[0].state == "failed"
+    # an orphan of an older attempt is not heard
+    assert not study.report(0, 2, 1, {"val/accuracy": 1.0})
+    assert study.trials[0].metrics == {}

@@ -1,0 +1,165 @@
+"""What a table of teacher logits depends on, and how often who is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from autokd import networks
+from autokd.data.views import Views
+from autokd.train import distill, prepare, teachers
+from autokd.train.store import Store
+from tests.helpers.runs import made, student
+from tests.train.stores import tables
+
+
+@pytest.mark.parametrize(
+    "setting", ["train/batch_size=10", "train/threads=2", "student/resolution=4"]
+)
+def test_a_table_s_bytes_do_not_depend_on_the_student_s(setting: str, tmp_path: Path) -> None:
+    for root, sets in (("one", ()), ("two", (setting,))):
+        student(made("data/augment/crop_padding=1", *sets), Store(tmp_path / root))
+    one, two = (tables(tmp_path / root) for root in ("one", "two"))
+    assert [p.relative_to(tmp_path / "one") for p in one] == [
+        p.relative_to(tmp_path / "two") for p in two
+    ]
+    assert len(one) == 5
+    for a, b in zip(one, two, strict=True):
+        assert torch.equal(
+            load_file(a)["logits"].view(torch.int16), load_file(b)["logits"].view(torch.int16)
+        )
+
+
+def passes(r: distill.Recipe) -> dict[str, int]:
+    """Pictures that went through each teacher in one epoch, in epochs' worth of training pictures
+    (validation left out).
+    """
+    run = prepare.start(r, Store(None))
+    for member in run.members:
+        member.validation()
+    seen = dict.fromkeys((m.name for m in run.members), 0)
+    for member in run.members:
+        features = member.network.features
+
+        def counted(
+            pictures: torch.Tensor, name: str = member.name, features: Callable[..., Any] = features
+        ) -> Any:
+            seen[name] += len(pictures)
+            return features(pictures)
+
+        def forward(pictures: torch.Tensor, counted: Callable[..., Any] = counted) -> torch.Tensor:
+            return counted(pictures).logits
+
+        member.network.features = counted
+        member.network.forward = forward
+    run.epoch()
+    return seen
+
+
+BOTH = "losses: {ce: {}, kl: {}, attention: {weight: 10.0}}"
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (
+            (f"distill={{{BOTH}}}",),
+            {"cnn-3x16": 100},
+        ),  # features and logits: one pass, of the very batches
+        (
+            ("distill={preset: kd}",),
+            {"cnn-3x16": teachers.BATCH},
+        ),  # logits alone: one table, of padded batches
+        (
+            (f"distill={{{BOTH}, teaching: {{kind: dense}}}}", "ladder=[cnn-3x8]"),
+            {"cnn-3x8": teachers.BATCH, "cnn-3x16": 100},
+        ),
+        ((f"distill={{{BOTH}, view: {{kind: mixup}}}}",), {"cnn-3x16": 100}),
+    ],
+)
+def test_a_teacher_is_run_once_where_features_and_logits_are_needed(
+    sets: tuple[str, ...], expected: dict[str, int]
+) -> None:
+    assert passes(made(*sets)) == expected
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("train/precision=bf16",),
+        ("train/optimizer=adamw", "train/lr=0.002"),
+        ("distill/view={kind: mixup}",),
+        ("train/batch_size=33",),
+    ],
+)
+def test_a_tabled_scratch_teacher_teaches_as_one_trained_beside_the_student(
+    more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r = made("distill={preset: ctkd}", *more)
+    tabled, metrics = prepare.train(r, Store(None))
+    assert tabled.trajectory and not tabled.scratch
+    # A loss of no weight that reads the scratch teacher's maps makes no difference but that the run
+    # trains it beside the student.
+    monkeypatch.setattr(type(r), "reads", property(lambda r: {"scratch_stages"}))
+    beside, others = prepare.train(r, Store(None))
+    assert beside.scratch and not beside.trajectory
+    assert networks.weights_hash(tabled.student) == networks.weights_hash(beside.student)
+    assert "val/scratch_accuracy" in metrics
+    assert metrics == others
+
+
+@pytest.mark.parametrize(
+    ("sets", "table"),
+    [
+        (("distill={preset: ctkd}",), True),
+        (("distill={preset: ctkd-scratch}",), False),
+        (("distill={preset: ctkd-scratch}", "distill/losses/scratch_attention/weight=0"), True),
+        (
+            (
+                "distill={preset: ctkd}",
+                "distill/teaching/share_stem=true",
+                "student/model=cnn-2x16",
+            ),
+            False,
+        ),
+    ],
+)
+def test_only_a_scratch_teacher_that_the_student_cannot_reach_is_tabled(
+    sets: tuple[str, ...], table: bool
+) -> None:
+    assert bool(prepare.start(made(*sets), Store(None)).trajectory) == table
+
+
+def test_a_trajectory_is_trained_once_for_all_students_and_again_for_another_order(
+    tmp_path: Path,
+) -> None:
+    s = Store(tmp_path)
+    student(made("distill={preset: ctkd}"), s)
+    run, _ = prepare.train(
+        made(
+            "distill={preset: ctkd}",
+            "distill/losses/scratch_l2/weight=0.1",
+            "student/model=cnn-2x16",
+        ),
+        s,
+    )
+    assert run.trajectory and run.trajectory.run is None  # nothing of it was trained again
+    other, _ = prepare.train(made("distill={preset: ctkd}", "train/batch_size=10"), s)
+    assert other.trajectory and other.trajectory.run is not None
+
+
+def test_views_of_another_epoch_are_another_table(tmp_path: Path) -> None:
+    run = prepare.start(made("data/augment/flip=true"), Store(tmp_path))
+    member = run.members[-1]
+    pictures = run.data.train.pictures
+    one, two = (member.table(Views(pictures, run.recipe.data.augment, 0, e), None) for e in (0, 1))
+    assert one.dtype == torch.float16 and not torch.equal(one, two)
+    # of one view setting
+    assert len(tables(tmp_path)) == 2
+    assert len({p.parent for p in tables(tmp_path)}) == 1
