@@ -1,4 +1,4 @@
-"""TODO tests/cli/test_live.py"""
+"""What a search says while it runs, and when it is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""TODO tests/data/test_views.py"""
+"""Views: pure functions of seed, epoch, picture and purpose; the same on every path that renders
+them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO tests/recipe/test_documents.py"""
+"""Documents: YAML in, all problems out, and nothing else happens."""
 
 from __future__ import annotations
 
