@@ -12,13 +12,14 @@ class Case:
     """What is particular to one method.
 
     Attributes:
-        variants: Settings under which the common rules are checked, besides the defaults. learns:
-        Of a loss: the word that its gradient reaches. equal: Of a loss: the word that makes it 0
-        and minimal when ``learns`` is the same. Empty where there is none. shift: Of a loss:
-        whether a constant added to all logits of a picture changes nothing. values: Per
-        hyperparameter, a value that must differ from the default where twice the default is not the
-        thing to try. context: Per hyperparameter ("" for all), recipe changes under which it has
-        something to do.
+        variants: Settings under which the common rules are checked, besides the defaults.
+        learns: Of a loss: the word that its gradient reaches.
+        equal: Of a loss: the word that makes it 0 and minimal when ``learns`` is the same. Empty
+            where there is none.
+        shift: Of a loss: whether a constant added to all logits of a picture changes nothing.
+        values: Per hyperparameter, a value that must differ from the default where twice the
+            default is not the thing to try.
+        context: Per hyperparameter ("" for all), recipe changes under which it has something to do.
     """
 
     variants: tuple[Mapping[str, Any], ...] = ()
