@@ -107,6 +107,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         registry.update(old)
 
 
+@pytest.mark.long
 def test_each_is_one_file_and_they_are_searched_together(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE)
     (tmp_path / "space.yaml").write_text(SPACE)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from autokd.recipe import data_names
 from tests.helpers.commands import autokd
 from tests.helpers.pictures import tree
@@ -29,6 +31,7 @@ def test_data_sets_on_the_command_line(run: Callable, tmp_path: Path) -> None:
     assert code == 2 and "did you mean 'cifar100'" in err
 
 
+@pytest.mark.long
 def test_every_command_that_needs_data_takes_a_data_dir(pets: Path, run: Callable) -> None:
     # Ray's workers stand in folders of their own
     how = "--space space.yaml --name one --jobs 1 --data-dir ../sets --json".split()

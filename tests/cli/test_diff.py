@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from autokd import recipe
 from autokd.recipe import diff
 from tests.helpers.home import RECIPE
 
 
+@pytest.mark.long
 def test_diff_says_in_words_what_differs(home: Path, run: Callable, tmp_path: Path) -> None:
     one, other = home / "base.yaml", tmp_path / "other.yaml"
     text = RECIPE.replace(

@@ -17,6 +17,7 @@ from autokd.study import ledger
 from tests.helpers.commands import PATIENCE, RECIPE, SPACE, autokd, table
 
 
+@pytest.mark.long
 def test_ctrl_c_prints_the_resume_command_and_resuming_ends_the_search(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(RECIPE)
     (tmp_path / "space.yaml").write_text(SPACE.replace("trials: 6", "trials: 2"))

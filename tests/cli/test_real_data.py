@@ -75,6 +75,7 @@ def searched(name: str, data: str, resolution: int, where: Path) -> None:
     assert {t.state for t in table.trials.values()} == {"complete"}
 
 
+@pytest.mark.long
 @realdata
 def test_fashion_mnist_trains_and_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = tmp_path / "FashionMNIST" / "raw"

@@ -15,6 +15,7 @@ from tests.helpers.commands import SPACE, python
 from tests.study.driver import crossing, drive, loaded, new, rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["promotion", "stopping", "none"])
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_killed_at_any_event_and_resumed_the_table_is_the_same(
@@ -121,6 +122,7 @@ def test_an_extension_may_find_another_winner(tmp_path: Path, space_file: Path) 
     assert after.recipe and "read: 2" in after.recipe.read_text()
 
 
+@pytest.mark.long
 def test_a_raised_grace_is_raised_again_after_a_kill(tmp_path: Path, space_file: Path) -> None:
     s = loaded(
         space_file,

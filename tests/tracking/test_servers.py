@@ -79,6 +79,7 @@ def server(folder: Path, port: int) -> Iterator[subprocess.Popen]:
         process.wait(10)
 
 
+@pytest.mark.long
 def test_a_server_that_dies_and_comes_back(written: Path, empty: Path, tmp_path: Path) -> None:
     """The search goes on at once, the thread catches up by itself, what is left `sync` completes;
     the same content as at once.

@@ -71,6 +71,7 @@ def ui(root: Path) -> Iterator[tuple[str, str, subprocess.Popen]]:
             process.wait(20)
 
 
+@pytest.mark.long
 def test_ui_opens_the_store_says_where_to_look_and_leaves_nothing_behind(
     served: Path,
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path: Path) -> No
     assert student(made(), Store(tmp_path)) == student(made())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["1GB", "10kB"])
 def test_two_processes_share_the_work_and_the_budget(
     size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
