@@ -261,7 +261,7 @@ def _train(
             for name, value in _epochs(run, quiet).items()
             if name in out.recorded
         }
-        out.student_here = networks.weights_hash(run.student)
+        out.student_here = networks.weights_hash(run.result)
     except Diverged as e:
         out.student_here = f"diverged: {e}"
     return {m.name: m.hash[:16] for m in run.members}

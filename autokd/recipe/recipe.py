@@ -34,6 +34,16 @@ BLOCKS: dict[str, type[Block]] = {
 }
 NOTES = {"provenance", "results"}  # of an exported recipe: ignored when it is run
 
+# Keys of a training block that came later, and what a recipe without them means: left at that, they
+# stay out of fingerprints, so that what was made before them keeps its address.
+LATER = {
+    "nesterov": False,
+    "betas": [0.9, 0.999],
+    "decay_norms": True,
+    "clip_norm": None,
+    "ema": None,
+}
+
 
 class Recipe(Block):
     """Every choice of one run. ``distill`` is checked against the methods' own schemas, so here it
@@ -111,7 +121,9 @@ class Recipe(Block):
             if train.schedule != "step":
                 out += [f"{name}/milestones", f"{name}/decay"]
             if train.optimizer != "sgd":
-                out.append(f"{name}/momentum")
+                out += [f"{name}/momentum", f"{name}/nesterov"]
+            if train.optimizer != "adamw":
+                out.append(f"{name}/betas")
         if self.teacher.weights != "train":
             out += ["teacher/train", "teacher/seed"]
         if self.teacher.weights in {"train", "pretrained"}:
@@ -135,6 +147,10 @@ class Recipe(Block):
             # Any teaching without a ladder is that of a single teacher.
             data["distill"]["teaching"] = {"kind": "single"}
             del data["ladder"]
+        for block in (data["train"], data["ladder_train"], data["teacher"]["train"]):
+            for key, default in LATER.items():
+                if block[key] == default:
+                    del block[key]
         for path in self.inactive():
             head, _, last = path.rpartition("/")
             node = data.get(head, {}) if head else data  # which may be gone as a whole

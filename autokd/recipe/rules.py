@@ -77,4 +77,14 @@ def _crops(r: Recipe) -> list[Finding]:
     return found
 
 
-RULES = [_source, _names, _resolution, _meaning, _amounts, _crops]
+def _training(r: Recipe) -> list[Finding]:
+    found = []
+    blocks = {"train": r.train, "ladder_train": r.ladder_train, "teacher/train": r.teacher.train}
+    for path, train in blocks.items():
+        if train.nesterov and train.optimizer == "sgd" and train.momentum == 0:
+            rule = "Nesterov's momentum needs a momentum above 0"
+            found.append(Finding(f"{path}/nesterov", rule, True))
+    return found
+
+
+RULES = [_source, _names, _resolution, _meaning, _amounts, _crops, _training]

@@ -127,7 +127,12 @@ class TrainSettings(Block):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.05
     momentum: Fraction = 0.9
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    nesterov: Annotated[bool, Field(description="Nesterov's momentum, for sgd")] = False
+    betas: Annotated[
+        list[Annotated[float, Field(ge=0, lt=1)]],
+        Field(min_length=2, max_length=2, description="adamw's decays of its two moments"),
+    ] = [0.9, 0.999]
+    schedule: Literal["cosine", "step", "constant", "onecycle"] = "cosine"
     milestones: Annotated[
         list[int], Field(description="epochs at which `step` multiplies the rate by `decay`")
     ] = []
@@ -137,6 +142,24 @@ class TrainSettings(Block):
         Field(ge=0, lt=1, description="fraction of all steps over which the rate rises from 0"),
     ] = 0.0
     weight_decay: NonNegative = 5e-4
+    decay_norms: Annotated[
+        bool, Field(description="weight decay on biases and norms too, as the CRD protocol has it")
+    ] = True
+    clip_norm: Annotated[
+        Positive | None,
+        Field(description="the gradient's norm is cut to this; left out: it is not"),
+    ] = None
+    ema: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description=(
+                "decay a step of a moving average of the weights, BatchNorm's statistics too;"
+                " the average is what is measured and kept; left out: the weights themselves"
+            ),
+        ),
+    ] = None
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Annotated[
         int,

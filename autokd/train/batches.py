@@ -66,6 +66,11 @@ def split(order: Tensor, size: int) -> list[Tensor]:
     return [rows for rows in order.split(size) if len(rows) > 1]
 
 
+def steps_in(pictures: int, size: int) -> int:
+    """How many batches :func:`split` makes."""
+    return pictures // size + (pictures % size > 1)
+
+
 def rendered(
     plan: Plan, labels: Tensor, student_resolution: int, teacher_resolution: int | None
 ) -> Iterator[dict[str, Any]]:

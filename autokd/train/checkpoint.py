@@ -45,6 +45,7 @@ def state_dict(run: Run) -> dict[str, Any]:
         "modules": run.modules.state_dict(),
         "scratch": run.scratch.state_dict() if run.scratch else {},
         "trajectory": state_dict(scratch_run) if scratch_run else {},
+        "average": run.average.state_dict() if run.average else {},
         "optimizer": run.optimizer.state_dict(),
         "student_losses": run.student_losses,
     }
@@ -58,6 +59,8 @@ def load_state_dict(run: Run, state: dict[str, Any]) -> None:
         run.scratch.load_state_dict(state["scratch"])
     if run.trajectory and state["trajectory"]:
         load_state_dict(run.trajectory.start(), state["trajectory"])
+    if run.average:
+        run.average.load_state_dict(state.get("average", {}))
     run.optimizer.load_state_dict(state["optimizer"])
     run.student_losses = state["student_losses"]
     run.next_epoch = state["epoch"]
@@ -73,6 +76,6 @@ def save_student(run: Run, path: Path) -> None:
         "channels": run.data.channels,
         "classes": run.data.classes,
     }
-    weights = networks.state(run.student)
+    weights = networks.state(run.result)
     metadata = {"autokd": json.dumps(about)}
     write_atomically(path, safetensors.torch.save(weights, metadata=metadata))

@@ -27,7 +27,8 @@ from autokd.data.views import Mix, Views, resize
 from autokd.recipe import Recipe
 from autokd.recipe.vocabulary import ONLINE
 from autokd.train import checkpoint, metrics
-from autokd.train.batches import Answer, Plan, rendered, split
+from autokd.train.averaging import Averaging, MovingAverage, decay_over
+from autokd.train.batches import Answer, Plan, rendered, split, steps_in
 from autokd.train.build import build_for
 from autokd.train.determinism import deterministic, memory_format, precision
 from autokd.train.metrics import Averages
@@ -53,7 +54,8 @@ class Run:
 
     ``members``: those who teach, smallest first, as ``prepare`` gives them. ``weights_seed``: of
     the weights alone, where it is not the recipe's. ``record``: ``[N, C]``, where the student's
-    logits of each step are written down.
+    logits of each step are written down. ``averaging``: an average of the weights that is measured
+    beside the student (``val/ema/…``), where the recipe has none of its own.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Run:
         *,
         weights_seed: int | None = None,
         record: Tensor | None = None,
+        averaging: Averaging | None = None,
     ):
         deterministic(recipe.train, store.device)
         self.recipe = recipe
@@ -77,11 +80,14 @@ class Run:
         self.online = bool(self.methods.reads & ONLINE)  # the full teacher is run on each batch
         seed = recipe.seed if weights_seed is None else weights_seed
         self.student = self._network(recipe.student.model, recipe.resolution, seed)
+        self.averaging = None if recipe.train.ema else averaging
+        self.average = self._average()
         self.scratch, self.trajectory = self._scratch_teacher()
         self.modules = self._loss_modules()
         trained = [self.student, self.modules, *([self.scratch] if self.scratch else [])]
         parameters = {id(p): p for module in trained for p in module.parameters()}
-        self.optimizer = optimizer(recipe.train, list(parameters.values()))
+        self.parameters = list(parameters.values())
+        self.optimizer = optimizer(recipe.train, self.parameters)
         self.validation = resize(data.validation.pictures.float() / 255, recipe.resolution)
         self.student_losses = torch.zeros(len(data.train), device=self.device)
         self.next_epoch = 0
@@ -118,6 +124,21 @@ class Run:
                     modules[loss.method.kind] = module.to(self.device)
         return modules
 
+    def _average(self) -> MovingAverage[networks.Network] | None:
+        """The average that the recipe asks for, or the one that is measured beside the student."""
+        train = self.recipe.train
+        if train.ema:
+            return MovingAverage(self.student, train.ema)
+        if self.averaging is None:
+            return None
+        steps = steps_in(len(self.data.train), train.batch_size)
+        return MovingAverage(self.student, decay_over(self.averaging.epochs * steps))
+
+    @property
+    def result(self) -> networks.Network:
+        """The network that the run is for: the student, or the average of its weights."""
+        return self.average.network if self.average and self.recipe.train.ema else self.student
+
     @property
     def done(self) -> bool:
         return self.next_epoch >= self.recipe.train.epochs
@@ -132,6 +153,9 @@ class Run:
         batches = rendered(plan, self.data.train.labels, recipe.resolution, sees)
         steps = len(plan.batches)
 
+        # An average that nobody will look at any more is not kept up.
+        averaged = self.averaging is None or epoch < max(self.averaging.after, default=0)
+
         self.student.train()
         if self.scratch:
             self.scratch.train()
@@ -139,16 +163,21 @@ class Run:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(rng.key(recipe.seed, "dropout", epoch) % 2**63)
             for i, batch in enumerate(batches):
-                progress = (epoch * steps + i) / (recipe.train.epochs * steps)
+                step, of = epoch * steps + i, recipe.train.epochs * steps
+                progress = step / of
                 for group in self.optimizer.param_groups:
-                    group["lr"] = learning_rate(recipe.train, progress)
+                    group["lr"] = learning_rate(recipe.train, step, of)
                 inputs = batch | {"progress": progress, "epoch": epoch, "note": averages}
                 inputs |= self._ask_teachers(plan, batch)
                 with precision(recipe.train.precision, self.device):
                     loss, scratch_loss = self.step(inputs)
                 self.optimizer.zero_grad(set_to_none=True)
                 (loss if scratch_loss is None else loss + scratch_loss).backward()
+                if recipe.train.clip_norm:
+                    nn.utils.clip_grad_norm_(self.parameters, recipe.train.clip_norm)
                 self.optimizer.step()
+                if self.average and averaged:
+                    self.average.update()
                 averages("loss", loss)
         self.next_epoch += 1
         return self._measure(plan, averages)
@@ -305,6 +334,10 @@ class Run:
         if not len(split):
             return out
         out |= {f"val/{k}": v for k, v in metrics.evaluate(logits, split.labels).items()}
+        if self.average and self.averaging and self.next_epoch in self.averaging.after:
+            averaged = self.logits(self.validation, self.average.network)
+            found = metrics.evaluate(averaged, split.labels)
+            out |= {f"val/ema/{k}": v for k, v in found.items()}
         if self.members:
             out["val/agreement"] = metrics.agreement(logits, self.members[-1].validation())
         if self.scratch:
@@ -318,9 +351,9 @@ class Run:
     @torch.no_grad()
     def logits(self, pictures: Tensor, network: networks.Network | None = None) -> Tensor:
         """``[N, C]`` logits for pictures [N, C, r, r] in [0, 1], in evaluation mode.
-        ``network``: the student where none is given.
+        ``network``: the run's result where none is given.
         """
-        network = network or self.student
+        network = network or self.result
         network.eval()
         layout = memory_format(pictures.shape[-1])
         out = [torch.zeros(0, len(self.data.classes), device=self.device)]

@@ -17,6 +17,7 @@ from autokd import networks
 from autokd.data import Dataset, load
 from autokd.recipe import Recipe, TeacherSettings
 from autokd.recipe.document import canonical
+from autokd.train.averaging import Averaging
 from autokd.train.build import build_for
 from autokd.train.distill import Run
 from autokd.train.store import Store
@@ -48,10 +49,16 @@ def member(own: Recipe, recipe: Recipe, data: Dataset, store: Store) -> Member:
     return Member(network.to(store.device), own, recipe, data, store)
 
 
-def start(recipe: Recipe, store: Store, data: Dataset | None = None) -> Run:
-    """A run before its first epoch, its teachers ready."""
+def start(
+    recipe: Recipe,
+    store: Store,
+    data: Dataset | None = None,
+    *,
+    averaging: Averaging | None = None,
+) -> Run:
+    """A run before its first epoch, its teachers ready. ``averaging``: see :class:`Run`."""
     data, members = prepare(recipe, store, data)
-    return Run(recipe, data, members, store)
+    return Run(recipe, data, members, store, averaging=averaging)
 
 
 def train(
@@ -78,7 +85,7 @@ def _trained(own: Recipe, data: Dataset, store: Store) -> networks.Network:
         run = start(own, store, data)
         while not run.done:
             run.epoch()
-        return networks.state(run.student)
+        return networks.state(run.result)
 
     described = own.effective()
     content = {"recipe": described, "data": data.fingerprint}

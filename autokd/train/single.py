@@ -46,7 +46,7 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
         metrics |= run.test()
     result = {
         "metrics": metrics,
-        "student_sha256": networks.weights_hash(run.student),
+        "student_sha256": networks.weights_hash(run.result),
         "epochs": run.next_epoch,
         "seconds": round(time.monotonic() - began, 2),
     }

@@ -19,7 +19,7 @@ def made(*sets: str) -> Recipe:
 
 def student(r: Recipe, store: Store | None = None) -> str:
     run, _ = prepare.train(r, store or Store(None))
-    return networks.weights_hash(run.student)
+    return networks.weights_hash(run.result)
 
 
 VARIANTS = {
@@ -36,4 +36,12 @@ VARIANTS = {
     "few labels": ("data/labelled=40",),
     "attention": ("distill={preset: at}",),
     "collaborative": ("distill={preset: ctkd}",),
+    "today's training": (
+        "train/ema=0.9",
+        "train/clip_norm=1.0",
+        "train/nesterov=true",
+        "train/schedule=onecycle",
+        "train/warmup=0.3",
+        "train/decay_norms=false",
+    ),
 }
