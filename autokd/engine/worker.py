@@ -92,17 +92,20 @@ class Worker(tune.Trainable):
         """The run, from its checkpoint where there is one."""
         from autokd.recipe import parse
         from autokd.train import prepare
+        from autokd.train.averaging import Averaging
 
         store = cached_store(self.options["cache"], self.options["device"])
         self.began = time.monotonic()
         self.before = dict(store.counts)
-        self.run = prepare.start(parse(self.job.recipe), store)
+        recipe = parse(self.job.recipe)
+        averaging = Averaging(self.job.average, self.job.rungs) if self.job.average else None
+        self.run = prepare.start(recipe, store, averaging=averaging)
         if self.job.checkpoint:
             try:
                 self.run.restore(self.folder / self.job.checkpoint)
             # gone, or cut short by a power failure: the same numbers come from the start
             except Exception:
-                self.run = prepare.start(parse(self.job.recipe), store)
+                self.run = prepare.start(recipe, store, averaging=averaging)
 
     def _finish(self) -> tuple[str, dict[str, Any]]:
         """Save the student. Returns its hash, and what is known of it and of the run."""
@@ -112,7 +115,7 @@ class Worker(tune.Trainable):
         run = self.run
         run.save_student(self.folder / self.job.folder / "student.safetensors")
         counts = {k: v - self.before[k] for k, v in run.store.counts.items()}
-        measured = networks.measure(run.student, run.data.channels, run.recipe.resolution)
+        measured = networks.measure(run.result, run.data.channels, run.recipe.resolution)
         facts: dict[str, Any] = {
             "student/params": measured["params"],
             "student/flops": measured["flops"],
@@ -130,7 +133,7 @@ class Worker(tune.Trainable):
         if self.job.role not in {"trial", "baseline"} and len(run.data.validation):
             logits = run.logits(run.validation)
             facts["reliability"] = metrics.reliability(logits, run.data.validation.labels)
-        return networks.weights_hash(run.student), facts | counts
+        return networks.weights_hash(run.result), facts | counts
 
     def _preload(self) -> Report:
         """Have ready what every trial needs."""
@@ -187,7 +190,7 @@ class Worker(tune.Trainable):
         for trial, where in self.job.students.items():
             recipe = load(self.folder / where / "recipe.yaml")
             run = prepare.start(recipe, cached_store(self.options["cache"], self.options["device"]))
-            networks.load_weights(run.student, str(self.folder / where / "student.safetensors"))
+            networks.load_weights(run.result, str(self.folder / where / "student.safetensors"))
             results[trial] = run.test()
         return self._said("tested", results=results)
 
@@ -201,7 +204,7 @@ def latency(run: Any) -> float:
     """
     from autokd import networks
 
-    about = run.student, run.data.channels, run.recipe.resolution, 1, run.device
+    about = run.result, run.data.channels, run.recipe.resolution, 1, run.device
     once = networks.latency(*about, repeats=1)
     repeats = int(min(max(200 / once, 2), 50))
     return round(networks.latency(*about, repeats=repeats), 4)

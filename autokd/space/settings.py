@@ -34,6 +34,18 @@ class Asha(Block):
         ),
     ] = None
     reduction: Annotated[int, Field(ge=2, description="one in so many goes on from a rung")] = 3
+    judge: Annotated[
+        Literal["student", "average"],
+        Field(
+            description=(
+                "what a rung ranks: the student, or the moving average of its weights, which says"
+                " more of how a trial ends"
+            )
+        ),
+    ] = "student"
+    average_epochs: Annotated[
+        float, Field(gt=0, description="over about how many epochs the weights are averaged")
+    ] = 1.0
     compare: Annotated[
         Literal["branch", "all"],
         Field(description="rank within a branch of the space, or across all"),

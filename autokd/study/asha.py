@@ -15,7 +15,7 @@ from typing import Any
 
 from autokd.space.settings import Asha
 from autokd.study.ledger import Trial
-from autokd.study.ranking import rank
+from autokd.study.ranking import foretold, rank
 from autokd.study.statistics import LEAST, spearman
 
 
@@ -91,9 +91,9 @@ def correlations(
     out: list[tuple[int, float | None, int]] = []
     for rung in sorted({r for t in free for r in rungs(asha, t.length)}):
         pairs = [
-            (t.metrics[rung][metric], t.last[metric])
+            (early, t.last[metric])
             for t in free
-            if rung in t.metrics and metric in t.metrics[rung]
+            if rung in t.metrics and (early := foretold(t.metrics[rung], metric)) is not None
         ]
         found = None
         if len(pairs) >= LEAST:

@@ -27,6 +27,8 @@ class Job:
     recipe: dict[str, Any]
     checkpoint: str | None = None
     rungs: list[int] = field(default_factory=list)  # epochs at which a checkpoint must be written
+    # epochs over which the weights are averaged that are measured beside the student's
+    average: float | None = None
     # role "test": trial → folder of its student
     students: dict[str, str] = field(default_factory=dict)
     member: int = -1  # role "teacher": which of the recipe's members

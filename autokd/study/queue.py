@@ -143,7 +143,16 @@ class Study:
         self.book.append(
             "started", trial=trial.number, attempt=attempt, epoch=trial.checkpoint_epoch
         )
-        return Job(trial.number, attempt, trial.role, trial.recipe, trial.checkpoint, judged)
+        how = self.search.asha
+        return Job(
+            trial.number,
+            attempt,
+            trial.role,
+            trial.recipe,
+            trial.checkpoint,
+            judged,
+            average=how.average_epochs if judged and how.judge == "average" else None,
+        )
 
     def _continued(self) -> Job | None:
         """What was suggested and not started, or interrupted by a crash."""

@@ -10,12 +10,28 @@ from autokd.study.ledger import BROKEN, Trial
 from autokd.study.objectives import feasible, values
 
 
+def averaged(metric: str) -> str:
+    """The name of a metric of the moving average of a student's weights."""
+    return metric.replace("val/", "val/ema/", 1)
+
+
+def foretold(metrics: Mapping[str, float], metric: str) -> float | None:
+    """What an epoch before the last says of a trial: the metric of its average where that was
+    measured (``asha/judge``), else of its student; None where neither was.
+    """
+    return metrics.get(averaged(metric), metrics.get(metric))
+
+
 def rank(trial: Trial, rung: int, metric: str, sign: int) -> tuple[float, float, int]:
-    """Smaller is better; equal values go by lower validation loss, then by age."""
-    m = trial.metrics[rung]
+    """Smaller is better; equal values go by lower validation loss, then by age. At its last epoch a
+    trial is worth what its student is, before it what is foretold.
+    """
+    m, last = trial.metrics[rung], rung >= trial.length
+    value = m.get(metric) if last else foretold(m, metric)
+    loss = m.get("val/nll") if last else foretold(m, "val/nll")
     return (
-        -sign * m.get(metric, -sign * float("inf")),
-        m.get("val/nll", float("inf")),
+        -sign * (-sign * float("inf") if value is None else value),
+        float("inf") if loss is None else loss,
         trial.number,
     )
 

@@ -1,8 +1,8 @@
 """Every preset beside the two controls, under one equal budget: same data, networks, epochs,
 optimizer and seeds.
 
-    uv run python docs/experiments/presets.py [--base pipelines/digits.yaml] [--seeds 8] [--set
-    PATH=VALUE]…
+    uv run python docs/experiments/presets.py [--base pipelines/digits.yaml] [--seeds 8] \\
+        [--set PATH=VALUE]…
 
 Each preset runs with its authors' defaults, not tuned; presets that need a ladder get one. Prints a
 Markdown table: validation accuracy, and the paired difference to the student alone and to reference

@@ -1,9 +1,9 @@
 """Records learning curves for the replay: configurations of a space, drawn at random, each trained
 to its full length.
 
-    uv run python tests/benchmarks/curves.py digits [--configurations 400] [--seeds 0 1] uv run
-    python tests/benchmarks/curves.py fashion --data-dir DIR [--configurations 120] [--seeds 0 1] uv
-    run python tests/benchmarks/curves.py digits --summary
+    uv run python -m tests.benchmarks.curves digits [--configurations 400] [--seeds 0 1]
+    uv run python -m tests.benchmarks.curves fashion --data-dir DIR [--configurations 120]
+    uv run python -m tests.benchmarks.curves digits --summary
 
 Every preset of search_spaces/methods.yaml comes first, with its authors' defaults at each student's
 resolution, then points drawn by a generator seeded by their number, so that more can be added
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from autokd import space
+from autokd.recipe.document import read as read_document
 from autokd.space import Space
 from autokd.space.tree import Free, OneOf, Point
 
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CURVES = Path(__file__).resolve().parent / "curves"
 SETS: dict[str, tuple[str, ...]] = {
     "digits": (),
+    "digits-lr": (),  # with the learning rate varied, and averages of the weights
     "fashion": (
         "data/name=fashion-mnist",
         "data/resolution=14",
@@ -43,9 +45,16 @@ SETS: dict[str, tuple[str, ...]] = {
 }
 
 
+VARIED = {"train/lr": {"log_uniform": [0.01, 0.2]}}  # beside what the space of methods varies
+AVERAGES = (1, 3)  # epochs over which weights are averaged
+
+
 def load(name: str, *more: str) -> Space:
     """The space of methods on that data."""
-    return space.load(ROOT / "search_spaces/methods.yaml", sets=(*SETS[name], *more))
+    document = read_document(ROOT / "search_spaces/methods.yaml")
+    if name.endswith("-lr"):
+        document.data["vary"] |= VARIED
+    return space.load(document, sets=(*SETS[name], *more))
 
 
 def drawn(index: int) -> Callable[[Free], Any]:
@@ -73,20 +82,37 @@ def configurations(s: Space, count: int) -> list[tuple[str, Point]]:
     return [*first, *(("", s.point(drawn(i))) for i in range(len(first), count))]
 
 
-def run(point: Point, seed: int, store: Any) -> dict[str, list[float]]:
-    """Train it to its end. A run that diverges keeps the epochs before."""
+def run(point: Point, seed: int, store: Any) -> dict[str, Any]:
+    """Train it to its end: accuracy and NLL of the student after each epoch, and of the averages of
+    its weights. A run that diverges keeps the epochs before.
+    """
     from autokd.recipe import parse
-    from autokd.train import distill, prepare
+    from autokd.train import metrics, prepare
+    from autokd.train.averaging import MovingAverage, decay_over
+    from autokd.train.batches import steps_in
+    from autokd.train.distill import Diverged
 
-    out: dict[str, list[float]] = {"accuracy": [], "nll": []}
-
-    def note(_: int, metrics: dict[str, float]) -> None:
-        for name, values in out.items():
-            values.append(round(metrics[f"val/{name}"], 4))
-
+    made = prepare.start(parse(point.data).with_({"seed": seed}), store)
+    steps = steps_in(len(made.data.train), made.recipe.train.batch_size)
+    averages = {n: MovingAverage(made.student, decay_over(n * steps)) for n in AVERAGES}
+    made.optimizer.register_step_post_hook(
+        lambda *_: [average.update() for average in averages.values()] and None
+    )
+    out: dict[str, Any] = {"accuracy": [], "nll": []}
+    out |= {f"average {n}": {"accuracy": [], "nll": []} for n in AVERAGES}
     try:
-        prepare.train(parse(point.data).with_({"seed": seed}), store, note)
-    except distill.Diverged:
+        while not made.done:
+            found = {"": made.epoch()}
+            labels = made.data.validation.labels
+            for n, average in averages.items():
+                logits = made.logits(made.validation, average.network)
+                measured = metrics.evaluate(logits, labels)
+                found[f"average {n}"] = {f"val/{k}": v for k, v in measured.items()}
+            for name, values in found.items():
+                kept = out[name] if name else out
+                for metric in ("accuracy", "nll"):
+                    kept[metric].append(round(values[f"val/{metric}"], 4))
+    except Diverged:
         pass
     return out
 

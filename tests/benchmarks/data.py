@@ -1,7 +1,7 @@
 """How fast pictures are packed and views rendered, as ratios to torchvision, side by side in one
 process.
 
-    python tests/benchmarks/data.py            # about two minutes, on idle cores
+    python -m tests.benchmarks.data            # about two minutes, on idle cores
 
 Views: CPU time of one thread for batches of 64 pictures in the memory format that networks take,
 against torchvision's transforms on decoded PIL pictures and a stack; with and without

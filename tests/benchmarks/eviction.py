@@ -1,7 +1,7 @@
 """What a budget for tables is worth: the hit rate of the store's own policy (`cache.to_evict`)
 against the least recently used table going.
 
-    uv run python tests/benchmarks/eviction.py
+    uv run python -m tests.benchmarks.eviction
 
 A replay of the reads of a search, a table at a time, pure Python: trials scan over epochs, `jobs`
 of them side by side, each epoch reading one table of every member of the ladder. Pruned trials end

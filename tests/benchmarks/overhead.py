@@ -1,7 +1,7 @@
 """What a search costs beyond its training: per trial, per report, with two workers, and in the
 driver's memory.
 
-    uv run python tests/benchmarks/overhead.py [--parts trial workers memory]
+    uv run python -m tests.benchmarks.overhead [--parts trial workers memory]
 
 trial: trials of 1 and of 31 epochs with one worker, MLflow (SQLite) and ledger included. The wall
 time less what the workers spent in their steps is overhead; what the longer trials have more of it

@@ -1,8 +1,8 @@
 """AutoKD's step beside the same distillation in torchdistill and in plain PyTorch, in one process,
 as ratios of milliseconds a step.
 
-    uv run --with torchdistill python tests/benchmarks/peers.py [--pairs resnet56:resnet20
-    resnet32x4:resnet8x4] [--threads 2]
+    uv run --with torchdistill python -m tests.benchmarks.peers \\
+        [--pairs resnet56:resnet20 resnet32x4:resnet8x4] [--threads 2]
 
 KD of CIFAR-shaped pictures (random crop, flip), batches of 64, the same networks and the same
 threads on all sides. torchdistill is the release on the package index, with its own training box,

@@ -1,9 +1,8 @@
 """The search's own objects over recorded learning curves: how many epochs a setting needs to come
 as far as the full search.
 
-    uv run python tests/benchmarks/replay.py [--names digits fashion] [--jobs 1 2] [--replays 200]
-    \\
-        [--grid search/asha/grace_epochs=3,9 search/asha/reduction=2,3]
+    uv run python -m tests.benchmarks.replay [--names digits fashion] [--jobs 1 2] \\
+        [--replays 200] [--grid search/asha/grace_epochs=3,9 search/asha/reduction=2,3]
 
 The curves are those of curves.py. A proposed point answers with the nearest recorded configuration
 of its preset: squared distances are summed over the parameters; a range counts on its own scale
@@ -54,6 +53,7 @@ class Configuration(NamedTuple):
     params: dict[str, Any]
     accuracy: list[list[float]]
     nll: list[list[float]]
+    averages: list[dict[str, Any]]  # of each seed: "average N" → the same curves of the average
 
     @property
     def truth(self) -> float:
@@ -76,7 +76,10 @@ class Surface:
         for index, about in recorded[0].items():
             runs = [r[index] for r in recorded if index in r]
             made = Configuration(
-                about["params"], [r["accuracy"] for r in runs], [r["nll"] for r in runs]
+                about["params"],
+                [r["accuracy"] for r in runs],
+                [r["nll"] for r in runs],
+                [{k: v for k, v in r.items() if k.startswith("average ")} for r in runs],
             )
             self.presets.setdefault(preset(about["params"]), []).append(made)
 
@@ -160,7 +163,14 @@ def replay(
 
     def observe(number: int, epoch: int) -> dict[str, float]:
         found, i = drawn(number)
-        return {"val/accuracy": found.accuracy[i][epoch - 1], "val/nll": found.nll[i][epoch - 1]}
+        curves = {"val": {"accuracy": found.accuracy[i], "nll": found.nll[i]}}
+        if s.search.asha.judge == "average":
+            curves["val/ema"] = found.averages[i][f"average {s.search.asha.average_epochs:g}"]
+        return {
+            f"{of}/{metric}": own[metric][epoch - 1]
+            for of, own in curves.items()
+            for metric in ("accuracy", "nll")
+        }
 
     def finished(spent: int) -> None:
         history.append((spent, surface.at(study.best(study.trials.values())[0].params).truth))

@@ -1,6 +1,6 @@
 """(d) A search with and without tables.
 
-    uv run python tests/benchmarks/search.py [--trials 16] [--epochs 4] [--jobs 1]
+    uv run python -m tests.benchmarks.search [--trials 16] [--epochs 4] [--jobs 1]
 
 `autokd search` as a user runs it, over the temperature of DGKD with a ladder of four (resnet56,
 resnet44, resnet32 and resnet20 teach resnet8; every member teaches every picture). "With" begins

@@ -1,8 +1,8 @@
 """The search's own objects on virtual time: scheduler questions answered in seconds, without
 training anything.
 
-    uv run python tests/benchmarks/simulate.py [--searches 200] [--epochs 1080] [--jobs 1 4]
-    [--forms …]
+    uv run python -m tests.benchmarks.simulate [--searches 200] [--epochs 1080] [--jobs 1 4] \\
+        [--forms …]
 
 Each search is a real ``Study`` (Optuna's sampler, ASHA, ledger in memory) over
 search_spaces/dtd.yaml; only the trials are replaced, by a synthetic conditional surface with

@@ -1,7 +1,7 @@
 """What a trial costs beside what its student costs, side by side in one process, as ratios.
 
-    uv run python tests/benchmarks/step.py [--students resnet20 resnet8x4] [--precisions fp32 bf16]
-    [--threads 2] [--clock cpu]
+    uv run python -m tests.benchmarks.step [--students resnet20 resnet8x4] \\
+        [--precisions fp32 bf16] [--threads 2] [--clock cpu]
 
 (a) an epoch with warm tables / an epoch of the student alone: KD, DTD, and CES-KD with a ladder of
 four; (e) what filling a table costs, in steps of the student alone; (f) memory, of a process each.

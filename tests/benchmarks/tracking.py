@@ -1,7 +1,7 @@
 """What MLflow costs: a study of 2,000 trials × 30 epochs written to a fresh SQLite store, then once
 more.
 
-    uv run python tests/benchmarks/tracking.py [--trials 2000] [--epochs 30]
+    uv run python -m tests.benchmarks.tracking [--trials 2000] [--epochs 30]
 
 Prints milliseconds a report, wall and processor time, the memory that the writing process grew by
 from one tenth of the trials to all of them, what the second writing changed, and the size and

@@ -211,3 +211,14 @@ def test_a_teacher_that_cannot_be_used_stops_the_search(
     assert isinstance(bridge.error, UserError)
     assert "teacher cnn-3x16: " in str(bridge.error)
     assert "absent.safetensors" in str(bridge.error)
+
+
+def test_a_worker_measures_the_average_at_the_rungs(
+    tmp_path: Path, recipe_file: Path, options: dict[str, Any]
+) -> None:
+    job = Job(3, 1, "trial", recipe.load(recipe_file).to_dict(), rungs=[2], average=1.0)
+    at_rungs = at_work(tmp_path, job, options)
+    reports = [report(at_rungs) for _ in range(4)]
+    assert ["val/ema/accuracy" in r["metrics"] for r in reports] == [False, True, False, False]
+    plain = at_work(tmp_path, replace(job, trial=4, average=None), options)
+    assert [report(plain) for _ in range(4)][-1]["student"] == reports[-1]["student"]

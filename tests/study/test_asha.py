@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autokd.space.settings import Asha
-from autokd.study import asha
+from autokd.study import asha, ranking
 from autokd.study.ledger import Trial
 from tests.study.driver import crossing, drive, loaded, new
 
@@ -49,6 +49,19 @@ def test_rungs_and_ranks() -> None:
     assert not good(trials, 0)
     assert not good(trials, 4, compare="all")
     assert good([trials[0]], 0, form="stopping") and not good([trials[0]], 0)
+
+
+def test_a_rung_ranks_averages_where_they_were_measured_and_the_end_the_students() -> None:
+    def trial(n: int, student: float, average: float, epochs: int) -> Trial:
+        measured = {"val/accuracy": student, "val/ema/accuracy": average, "val/nll": 1.0}
+        return Trial(n, "trial", {"train": {"epochs": epochs}}, metrics={3: measured})
+
+    rules = Asha(grace_epochs=3, compare="all")
+    judged = [trial(0, 0.9, 0.1, 27), trial(1, 0.5, 0.6, 27), trial(2, 0.1, 0.5, 27)]
+    assert asha.best(judged[0], 3, judged, rules, "val/accuracy", 1) == {1}
+    ended = [trial(t.number, t.metrics[3]["val/accuracy"], 0.3, 3) for t in judged]
+    order = sorted(ended, key=lambda t: ranking.rank(t, 3, "val/accuracy", 1))
+    assert [t.number for t in order] == [0, 1, 2]
 
 
 def test_rungs_that_predict_nothing_are_said_to_be_unknown(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
+
 from autokd.study import asha, verdict
 from autokd.study.queue import Job
 from tests.study.driver import drive, loaded, new, rows
@@ -73,3 +75,15 @@ def test_a_lost_worker_s_trial_is_tried_again_three_times(tmp_path: Path, space_
     # an orphan of an older attempt is not heard
     assert not study.report(0, 2, 1, {"val/accuracy": 1.0})
     assert study.trials[0].metrics == {}
+
+
+@pytest.mark.parametrize("judge", ["student", "average"])
+def test_averages_are_asked_of_what_a_rung_judges(
+    judge: str, tmp_path: Path, space_file: Path
+) -> None:
+    sets = (f"search/asha/judge={judge}", "search/asha/average_epochs=2")
+    jobs: list[Job] = []
+    study = new(tmp_path, loaded(space_file, *sets))
+    drive(study, heard=jobs.append)
+    asked = {(job.role in {"trial", "baseline"}, job.average) for job in jobs if job.trial >= 0}
+    assert asked == {(True, 2.0 if judge == "average" else None), (False, None)}

@@ -21,6 +21,7 @@ from autokd.space import Space, samplers
 from autokd.space.settings import Search
 from autokd.space.tree import Free, OneOf, Point
 from autokd.study.ledger import Trial
+from autokd.study.ranking import foretold
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -78,9 +79,9 @@ class Adapter:
             state = TrialState.FAIL
         values = reached if state == TrialState.COMPLETE else None
         reports = {
-            epoch: m[self.metric]
+            epoch: value
             for epoch, m in trial.metrics.items()
-            if self.ranks_pruned and self.metric in m
+            if self.ranks_pruned and (value := foretold(m, self.metric)) is not None
         }
         asked = self.asked.pop(trial.number, None)
         if asked is not None:
