@@ -100,6 +100,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registries += [data_names.SOURCES, network_names._CARDS]
     before = [dict(registry) for registry in registries]
     monkeypatch.setattr(plugins, "_loaded", set())
+    monkeypatch.setattr(plugins, "_done", False)
     monkeypatch.setenv("AUTOKD_PLUGINS", str(home))
     yield home
     for registry, old in zip(registries, before, strict=True):

@@ -13,15 +13,18 @@ from autokd.cache import clear as clear_cache
 from autokd.cli.options import DataDir, Json
 from autokd.errors import UserError
 from autokd.files import runs_root
-from autokd.recipe import DataSettings, axes, data_names, network_names, parse
+from autokd.recipe import data_names, network_names
 from autokd.recipe.docstrings import paragraphs
 
 if TYPE_CHECKING:
+    from autokd.recipe import DataSettings
     from autokd.study.ledger import Table
 
 
 def methods(as_json: Json = False) -> None:
     """List what each axis of distillation offers, and the presets."""
+    from autokd.recipe import axes
+
     rows = [
         {
             "axis": axis,
@@ -171,6 +174,8 @@ def _list_datasets(as_json: bool) -> None:
 
 
 def _data_settings(name: str, resolution: int, skip: bool) -> DataSettings:
+    from autokd.recipe import parse
+
     on_error = "skip" if skip else "stop"
     return parse(
         {

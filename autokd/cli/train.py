@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from autokd.cli.options import DataDir, Json, Quiet, Sets, found
-from autokd.recipe import load
 
 
 def train(
@@ -26,6 +25,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one student from a recipe."""
+    from autokd.recipe import load
+
     loaded = load(found(recipe), tuple(sets or ()))
     from autokd.train import single  # after the recipe is checked: it loads torch
 

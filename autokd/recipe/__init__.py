@@ -6,19 +6,23 @@ between values, ``distillation`` (the ``distill`` block), ``schema`` (all other 
 ``axes`` (what methods are), ``data_names`` and ``network_names``, and ``diff`` of two recipes.
 """
 
-from autokd.recipe.distillation import check_distill, expand
-from autokd.recipe.loading import absent, files, load, override, placed
-from autokd.recipe.recipe import Recipe, check, fingerprint, parse
-from autokd.recipe.schema import (
-    Augment,
-    Block,
-    DataSettings,
-    ResizedCrop,
-    StudentSettings,
-    TeacherSettings,
-    TrainSettings,
-)
-from autokd.recipe.validation import Finding, validate
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autokd.recipe.distillation import check_distill, expand
+    from autokd.recipe.loading import absent, files, load, override, placed
+    from autokd.recipe.recipe import Recipe, check, fingerprint, parse
+    from autokd.recipe.schema import (
+        Augment,
+        Block,
+        DataSettings,
+        ResizedCrop,
+        StudentSettings,
+        TeacherSettings,
+        TrainSettings,
+    )
+    from autokd.recipe.validation import Finding, validate
 
 __all__ = [
     "Augment",
@@ -42,3 +46,33 @@ __all__ = [
     "placed",
     "validate",
 ]
+
+# Loaded when asked for: whoever reads a document or an axis does not need the whole recipe.
+HOMES = {
+    "Augment": "schema",
+    "Block": "schema",
+    "DataSettings": "schema",
+    "Finding": "validation",
+    "Recipe": "recipe",
+    "ResizedCrop": "schema",
+    "StudentSettings": "schema",
+    "TeacherSettings": "schema",
+    "TrainSettings": "schema",
+    "absent": "loading",
+    "check": "recipe",
+    "check_distill": "distillation",
+    "expand": "distillation",
+    "files": "loading",
+    "fingerprint": "recipe",
+    "load": "loading",
+    "override": "loading",
+    "parse": "recipe",
+    "placed": "loading",
+    "validate": "validation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -16,6 +16,7 @@ from autokd.errors import UserError
 
 VARIABLES = ("AUTOKD_PLUGINS", "AUTOKD_METHODS")
 _loaded: set[Path] = set()
+_done = False  # names are looked up by the ten thousand; the folders are looked into once
 
 
 def files() -> Iterator[Path]:
@@ -26,7 +27,10 @@ def files() -> Iterator[Path]:
 
 
 def load() -> None:
-    """Run what was not run yet. Raises :class:`UserError` for a file that cannot be."""
+    """Run the files, once in a process. Raises :class:`UserError` for one that cannot be run."""
+    global _done
+    if _done:
+        return
     for file in files():
         if file in _loaded:
             continue
@@ -38,3 +42,4 @@ def load() -> None:
         except Exception as e:
             reason = f"{type(e).__name__}: {e}"
             raise UserError(f"{file}: this plugin cannot be loaded: {reason}") from e
+    _done = True
