@@ -9,7 +9,7 @@ from collections import Counter
 
 from autokd.report.parts import choices, duration, esc, number
 from autokd.report.study_data import ROLES, StudyData, setting
-from autokd.study import words
+from autokd.study import ledger, words
 from autokd.study.controls import FINALIST
 from autokd.study.ledger import Trial
 from autokd.study.verdict import Result
@@ -128,7 +128,7 @@ def tiles(study: StudyData) -> str:
     epochs = sum(1 for e in study.events if e["event"] == "epoch")
     # thin spaces between thousands
     shown.append((f"{epochs:,}".replace(",", "\u202f"), "epochs trained, finals included"))
-    seconds = study.events[-1]["t"] - study.events[0]["t"] if study.events else 0.0
+    seconds = ledger.elapsed(study.events)
     jobs = study.table.created.get("jobs", "?")
     shown.append((duration(seconds), f"from first to last event, {jobs} at a time"))
     html = "".join(

@@ -13,6 +13,7 @@ from itertools import pairwise
 from autokd.report.charts import BLUE, COLOUR, GREEN, SKY, VERMILION
 from autokd.report.parts import duration, esc, note, table
 from autokd.report.study_data import ROLES, StudyData
+from autokd.study import ledger
 from autokd.study.ledger import BROKEN, Event
 
 FINALS = COLOUR | {"finalist": SKY}  # the search itself is blue
@@ -36,7 +37,7 @@ def spent(study: StudyData) -> Spent:
     """
     out = Spent()
     for number, events, undone in _stretches(study.events):
-        gaps = [b["t"] - a["t"] for a, b in pairwise(events)]
+        gaps = [ledger.gap(a, b) for a, b in pairwise(events)]
         own = [e.get("seconds", gap) for e, gap in zip(events[1:], gaps, strict=True)]
         if not own:
             continue
@@ -74,7 +75,7 @@ def time_spent(study: StudyData) -> str:
     if not study.events:
         return ""
     jobs = study.table.created.get("jobs") or 1
-    wall = study.events[-1]["t"] - study.events[0]["t"]
+    wall = ledger.elapsed(study.events)
     rows = _rows(study, jobs * wall)
     whole = sum(seconds for _, seconds, _ in rows) or 1.0
     bar = "".join(

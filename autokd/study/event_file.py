@@ -24,6 +24,7 @@ DIGITS = 16
 SEAL = re.compile(rb',"h":"([0-9a-f]{%d})"\}' % DIGITS)
 LENGTH = len(',"h":""}') + DIGITS  # bytes of a seal, at the end of its line
 NUMBER = (int, float)
+FARTHEST = 1e11  # seconds from 1970, to either side: no calendar of ours goes further
 
 
 def _no_number(text: str) -> NoReturn:
@@ -151,6 +152,7 @@ def _event(raw: bytes) -> tuple[Event, str]:
     if known is None:
         return {}, f"an unknown event {event['event'][:40]!r}: of a newer AutoKD?"
     for name, kind in {"t": NUMBER, **known}.items():
-        if not isinstance(event.get(name), kind):
+        value = event.get(name)
+        if not isinstance(value, kind) or (name == "t" and abs(value) > FARTHEST):
             return {}, f"an event {event['event']!r} without a proper {name!r}"
     return event, ""

@@ -1,7 +1,8 @@
 """The study's truth: one JSON line an event (``event_file``), written by the driver alone; every
 table is read from it. Light.
 
-Events (``t``: seconds since 1970):
+Events (``t``: seconds since 1970; ``up``: seconds since the driver opened the ledger, by a clock
+that nobody sets; older ledgers have none):
 
 ===================  ==============================================================================
 event                fields
@@ -41,10 +42,11 @@ closed               recipe, verdicts
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -185,6 +187,7 @@ class Table:
 
     created: Event = field(default_factory=dict)
     trials: dict[int, Trial] = field(default_factory=dict)
+    finished: list[int] = field(default_factory=list)  # trials, in the order in which they ended
     refused: int = 0
     # by key: teachers and assistants as they were trained or loaded, and measured
     teachers: dict[str, Event] = field(default_factory=dict)
@@ -248,6 +251,8 @@ class Table:
             self.closed = e
         elif e.get("trial", -1) >= 0:
             self._trial(self.trials[e["trial"]], kind, e)
+            if kind == "finished":
+                self.finished.append(e["trial"])
 
     def _finals(self, e: Event) -> None:
         self.finalists = e["groups"]
@@ -305,6 +310,7 @@ class Ledger:
         self.events: list[Event] = []
         self.listeners: list[Callable[[Event], None]] = []
         self._out: IO[str] | None = None
+        self._opened = time.monotonic()
         self._chain = Chain()
         self._lock = FileLock(path / "driver.lock")
 
@@ -344,7 +350,8 @@ class Ledger:
 
     def append(self, event: str, *, durable: bool = False, **fields: Any) -> Event:
         assert self._out is not None, "the ledger is not open"
-        e: Event = {"event": event, "t": round(time.time(), 3), **fields}
+        up = time.monotonic() - self._opened
+        e: Event = {"event": event, "t": round(time.time(), 3), "up": round(up, 3), **fields}
         line, head = self._chain.sealed(e)
         self._out.write(line)
         self._out.flush()
@@ -378,18 +385,32 @@ def read(path: Path) -> tuple[list[Event], Table]:
     return events, table
 
 
+def gap(a: Event, b: Event) -> float:
+    """Seconds from one event to a later one: under one driver by its ``up``, else by the clock, and
+    never below 0, though that may have been set back.
+    """
+    if b["event"] not in {"resumed", "extended"} and "up" in a and "up" in b:
+        return b["up"] - a["up"]
+    return max(0.0, b["t"] - a["t"])
+
+
+def elapsed(events: Sequence[Event]) -> float:
+    """Seconds from the first event to the last."""
+    return sum(itertools.starmap(gap, itertools.pairwise(events)))
+
+
 def spent(events: Iterable[Event]) -> float:
     """Seconds that drivers have been at a study since it was begun or extended; the times between
     them do not count.
     """
-    total = began = last = 0.0
+    total, last = 0.0, None
     for e in events:
         if e["event"] in {"created", "extended"}:
-            total, began = 0.0, e["t"]
-        elif e["event"] == "resumed":
-            total, began = total + last - began, e["t"]
-        last = e["t"]
-    return total + last - began
+            total = 0.0
+        elif e["event"] != "resumed" and last is not None:
+            total += gap(last, e)
+        last = e
+    return total
 
 
 def _ends_a_line(f: IO[bytes]) -> bool:

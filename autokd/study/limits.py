@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from autokd.space.settings import Plateau, Search
 from autokd.study import asha
 from autokd.study.controls import CONTROLS
-from autokd.study.ledger import Table, Trial
+from autokd.study.ledger import Table
 from autokd.study.objectives import value
 
 
@@ -28,7 +28,7 @@ def reached(table: Table, search: Search, seconds: float, finals: float = 0.0) -
         return f"{search.epochs} epochs are spent" + (
             f", {kept} of them kept for further seeds" if kept else ""
         )
-    values = _values(table, search, searched)
+    values = _values(table, search)
     sign = search.objectives[0].sign
     target = search.target
     if target is not None and any(new and v >= sign * target for v, new in values):
@@ -40,12 +40,12 @@ def reached(table: Table, search: Search, seconds: float, finals: float = 0.0) -
     return ""
 
 
-def _values(table: Table, search: Search, searched: Sequence[Trial]) -> list[tuple[float, bool]]:
+def _values(table: Table, search: Search) -> list[tuple[float, bool]]:
     """The first objective of the complete trials, more being better, in the order in which they
     ended; and whether the latest extension began them.
     """
     first = search.objectives[0]
-    done = sorted((t for t in searched if t.state == "complete"), key=lambda t: t.ended)
+    done = [t for n in table.finished if (t := table.trials[n]).searching]
     return [
         (first.sign * v, t.number >= table.since)
         for t in done

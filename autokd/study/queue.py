@@ -44,7 +44,7 @@ class Study:
         jobs: int = 1,
         trials: int | None = None,
         costs: Costs | None = None,
-        clock: Clock = time.time,
+        clock: Clock = time.monotonic,
         teach: bool = False,
         rebuild: bool = False,
     ):

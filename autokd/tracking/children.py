@@ -35,7 +35,7 @@ class Children:
         for number in list(self.open):
             trial = table.trials[number]
             state = "interrupted" if stopped and trial.state == "running" else trial.state
-            if not trial.started or state not in STATUS:
+            if not trial.attempt or state not in STATUS:
                 continue
             known = self.experiment.runs.get(str(number)) or self._create(trial, table)
             if known.deleted or self._write(trial, known, state, caught_up, now):

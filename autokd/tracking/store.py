@@ -18,8 +18,10 @@ def default_uri(root: Path) -> str:
 
 
 def milliseconds(seconds: float) -> int:
-    """MLflow's times."""
-    return round(seconds * 1000)
+    """MLflow's times, which begin in 1970, and 0 is none: what a clock said that was wrong is moved
+    there.
+    """
+    return max(1, round(seconds * 1000))
 
 
 def clean(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -117,7 +117,7 @@ class Story:
 
     def add(self, event: str, seconds: float = 0.02, **fields: Any) -> None:
         self.now += seconds
-        self.book.append(event, t=round(self.now, 3), **fields)
+        self.book.append(event, t=round(self.now, 3), up=round(self.now - START, 3), **fields)
 
     def search(self, trials: int) -> None:
         """Three quarters are pruned at the rung; one in twelve breaks off."""

@@ -57,6 +57,14 @@ def test_the_time_limit_counts_all_drivers_and_not_the_nights_between_them(
     assert ledger.spent(events) == 35 and ledger.spent(events[:2]) == 25 and ledger.spent([]) == 0
     assert ledger.spent([*events, {"event": "extended", "t": begun + 3 * day}]) == 0
 
+    # a clock that is set, by years, is not what time is measured by
+    ups, jumps = [0, 25, 3, 13, 0], [0.0, 3e8, -3e8, -2e9, 1e9]
+    told = zip(events, ups, jumps, strict=True)
+    set_back = [e | {"up": up, "t": e["t"] + jump} for e, up, jump in told]
+    assert ledger.spent(set_back) == 35 and ledger.spent(set_back[:2]) == 25
+    unmeasured = [{k: v for k, v in e.items() if k != "up"} for e in set_back]
+    assert ledger.spent(unmeasured) >= 0 and ledger.elapsed(unmeasured) >= 0
+
     (tmp_path / "a").mkdir()
     (tmp_path / "a/events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     now = [begun + 2 * day]

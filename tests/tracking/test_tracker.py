@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from autokd import report
 from autokd.recipe.document import parse
 from autokd.study import ledger, verdict, words
+from autokd.tracking.audit import differences
 from autokd.tracking.experiment import STATUS
 from autokd.tracking.follower import Follower, sync
 from autokd.tracking.store import LONGEST
@@ -278,3 +280,28 @@ def test_the_winner_is_a_model_without_pickle(ready: Path) -> None:
     pictures = np.random.default_rng(0).random((5, 1, 6, 6), dtype=np.float32)
     with torch.inference_mode():
         assert np.array_equal(loaded.predict(pictures), network(torch.from_numpy(pictures)).numpy())
+
+
+@pytest.mark.parametrize("start", [-100.0, 0.0, START])
+def test_a_clock_that_is_wrong_or_set_back_keeps_nothing_from_mlflow(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, start: float
+) -> None:
+    """Before 1970, at its very beginning, and going back by years."""
+    monkeypatch.setattr(synthetic, "START", start)
+    add = Story.add
+
+    def set_back(story: Story, event: str, seconds: float = 0.02, **fields: object) -> None:
+        back = 3e8 if event == "searched" else 0.0
+        add(story, event, seconds - back, **fields)
+
+    monkeypatch.setattr(Story, "add", set_back)
+    study(ready / "studies" / "s", 9, **SMALL)
+    _, table = ledger.read(ready / "studies" / "s")
+    sync(ready, store(ready), ["s"])
+    found = runs(store(ready), "s")
+    assert set(found) == {"search", *map(str, table.trials)}
+    assert found["search"].info.status == "FINISHED"
+    for t in table.trials.values():
+        assert found[str(t.number)].info.status == STATUS[t.state]
+    assert list(differences(store(ready), "s", table, "val/accuracy")) == []
+    assert report.page(ready / "studies" / "s").headline
