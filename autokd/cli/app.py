@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from autokd import __version__
-from autokd.cli import documents, export, lookups, report, search, tracking, train
+from autokd.cli import documents, export, lookups, report, search, tracking, train, verify
 from autokd.errors import UserError, printable
 from autokd.recipe.document import DocumentError
 
@@ -45,6 +45,7 @@ COMMANDS = (  # in the order of --help
     lookups.studies,
     documents.schema,
     report.report,
+    verify.verify,
     tracking.ui,
     tracking.sync,
     lookups.cache,
