@@ -98,7 +98,7 @@ def as_json(outcome: SearchResult) -> dict[str, Any]:
         "metric": outcome.metric,
         "results": [r.to_dict() for r in outcome.results],
         "winner": outcome.winner.to_dict() if outcome.winner else None,
-        "tests_read": sum(bool(e["results"]) for e in outcome.table.tests),
+        "tests_read": len(outcome.table.tests),
         "rungs": outcome.rungs,
         "front": outcome.front,
         "stopped": outcome.table.stopping,

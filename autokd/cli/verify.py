@@ -96,15 +96,10 @@ def _mlflow(folder: Path, table: Table, uri: str | None) -> Iterator[str]:
     file = Path(uri.removeprefix("sqlite:///"))
     if not table.created or (uri.startswith("sqlite:///") and not file.exists()):
         return
-    from mlflow.exceptions import MlflowException
-
     from autokd.tracking.audit import differences
 
     search = Search.model_validate(table.created["frozen"].get("space", {}).get("search") or {})
-    try:
-        yield from differences(uri, folder.name, table, search.objectives[0].metric)
-    except MlflowException as e:
-        yield f"MLflow at {uri}: {str(e).splitlines()[0]}"
+    yield from differences(uri, folder.name, table, search.objectives[0].metric)
 
 
 def _notes(table: Table) -> Iterator[str]:

@@ -12,8 +12,9 @@ from typing import Any
 from autokd.recipe import document
 from autokd.recipe.document import canonical
 from autokd.space.settings import Search
-from autokd.study import asha, verdict
+from autokd.study import asha, outcomes, verdict
 from autokd.study.ledger import BROKEN, ENDED, Event, Table, Trial
+from autokd.study.outcomes import Outcomes
 
 OVER = BROKEN | {"finished", "pruned"}  # events that end a trial
 LEFT = ("scratch", "ray")  # of a Ray, while it lives
@@ -23,15 +24,18 @@ FOLLOWS = ("group", "trial", "mean", "sd", "seeds", "best_trial", "runs", "itsel
 
 def broken(folder: Path, events: Iterable[Event]) -> list[str]:
     """Each thing that does not hold of a study that nobody is working on, as a sentence."""
-    replay = Replay()
+    replay = Replay(folder)
     found = [f"event {n}: {said}" for n, e in enumerate(events, 1) for said in replay.take(e)]
     return [*found, *_recipe(folder, replay.table), *_files(folder, replay.table)]
 
 
 class Replay:
-    """A study's events, one after the other, each looked at with what stood before it."""
+    """A study's events, one after the other, each looked at with what stood before it. ``folder``:
+    the study's, where what came of each picture is kept.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self.table = Table()
         self.search = Search()
 
@@ -56,18 +60,18 @@ class Replay:
             self.search = Search.model_validate(e["frozen"].get("space", {}).get("search") or {})
         elif kind == "suggested" and e["trial"] != len(trials):
             yield f"trial {e['trial']} is suggested where trial {len(trials)} comes next"
-        elif kind == "searched":
+        elif kind in {"searched", "seeds"}:
             numbers = [run["trial"] for run in e["finals"]]
             if numbers != [*range(len(trials), len(trials) + len(numbers))]:
                 yield f"the finals' numbers {numbers} do not follow the trials'"
-            yield from self._unfinished("the search is over")
+            yield from self._unfinished("the finals are laid out")
         elif kind == "test":
             wrong = [n for n in e["results"] if not self._tested(int(n))]
             if wrong:
                 yield f"the test pictures were read for trials {', '.join(wrong)}, no complete runs"
         elif kind == "closed":
             yield from self._unfinished("the study is closed")
-            if self.table.test_due and verdict.results(self.table, *self._first):
+            if self.table.test_due and self._results():
                 yield "the study is closed and its winner has not been read on test"
             yield from self._verdict(e)
 
@@ -114,13 +118,16 @@ class Replay:
             if t.state not in ENDED:
                 yield f"{when} and trial {t.number} is {t.state}"
 
+    def _results(self) -> list[verdict.Result]:
+        return verdict.results(self.table, *self._first, self.folder)
+
     def _tested(self, number: int) -> bool:
         t = self.table.trials.get(number)
         return t is not None and t.state == "complete" and not t.searching
 
     def _verdict(self, e: Event) -> Iterator[str]:
         recorded = [_following(r) for r in e.get("results") or []]
-        found = [_following(r.to_dict()) for r in verdict.results(self.table, *self._first)]
+        found = [_following(r.to_dict()) for r in self._results()]
         if recorded and recorded != found:
             yield "the results that it was closed with do not follow from its runs"
 
@@ -164,3 +171,6 @@ def _files(folder: Path, table: Table) -> Iterator[str]:
             yield f"{min(files)} was left behind: trial {t.number} is {t.state}"
         if t.state == "complete" and not (folder / t.folder / "student.safetensors").is_file():
             yield f"{t.folder / 'student.safetensors'} is gone"
+        for part in t.outcomes:
+            if Outcomes(folder).of(t, part) is None:
+                yield f"{t.folder / outcomes.file(part)} is gone, or not what was written"

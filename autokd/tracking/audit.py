@@ -12,8 +12,17 @@ from autokd.tracking.store import milliseconds
 
 def differences(uri: str, name: str, table: Table, metric: str) -> Iterator[str]:
     """What the store at ``uri`` holds otherwise than the ledger of a study that nobody is working
-    on; ``metric``: whose values are compared, epoch by epoch. Raises what MLflow raises.
+    on; ``metric``: whose values are compared, epoch by epoch.
     """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield from _differences(uri, name, table, metric)
+    except MlflowException as e:
+        yield f"MLflow at {uri}: {str(e).splitlines()[0]}"
+
+
+def _differences(uri: str, name: str, table: Table, metric: str) -> Iterator[str]:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -40,6 +40,7 @@ def driven(tmp_path: Path, space_file: Path, *sets: str, **how: Any) -> list[Eve
         ((), {"outcome": lambda job: "diverged" if job.trial % 4 == 1 else "finished"}),
         ((), {"outcome": lambda job: "failed"}),
         (("search/finalists/seeds=0",), {}),
+        (("search/finalists={until: 0.1, most: 4}",), {"jobs": 2}),
     ],
 )
 def test_all_holds_of_a_study_that_ran(
