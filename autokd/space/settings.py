@@ -33,7 +33,8 @@ class Asha(Block):
         Field(
             ge=1,
             description=(
-                "epochs that every trial gets: the first rung; left out: a third of its own"
+                "epochs that every trial gets: the first rung; left out: a ninth of its own where"
+                " averages are judged, else a third"
             ),
         ),
     ] = None
@@ -46,10 +47,10 @@ class Asha(Block):
                 " more of how a trial ends"
             )
         ),
-    ] = "student"
+    ] = "average"
     average_epochs: Annotated[
         float, Field(gt=0, description="over about how many epochs the weights are averaged")
-    ] = 1.0
+    ] = 3.0
     compare: Annotated[
         Literal["branch", "all"],
         Field(description="rank within a branch of the space, or across all"),
@@ -58,11 +59,11 @@ class Asha(Block):
         bool,
         Field(
             description=(
-                "presets and other baselines run to their end whatever their rank; false: they"
-                " come first, and are judged like any trial"
+                "presets and other baselines run to their end whatever their rank; else they come"
+                " first, and are judged like any trial"
             )
         ),
-    ] = True
+    ] = False
     exempt: Annotated[
         int, Field(ge=0, description="one random trial in so many always runs to its end (0: none)")
     ] = 8
@@ -256,7 +257,7 @@ class Search(Block):
 
 # What the defaults of later keys meant before studies froze their settings spelt out.
 ONCE: dict[str, dict[str, Any]] = {
-    "asha": {"judge": "student", "exempt_baselines": True},
+    "asha": {"judge": "student", "average_epochs": 1.0, "exempt_baselines": True},
     "racing": {"runs": 0},
 }
 

@@ -13,7 +13,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from autokd.space.settings import Asha
+from autokd.recipe.document import canonical
+from autokd.space.settings import Asha, Search
 from autokd.study.ledger import Trial
 from autokd.study.objectives import foretold
 from autokd.study.ranking import rank
@@ -24,13 +25,13 @@ def rungs(asha: Asha, epochs: int, raised: int = 0) -> list[int]:
     """The epochs after which a trial of ``epochs`` epochs is judged: grace, grace·η, …, all below
     its end, none below ``raised``.
 
-    A third as grace is what recorded curves speak for (docs/BENCHMARKS.md): earlier, the ranks say
-    little of the final ones.
+    A ninth as grace is what recorded curves speak for where averages are judged, else a third
+    (docs/BENCHMARKS.md): earlier, the ranks say little of the final ones.
     """
     if asha.form == "none":
         return []
     out = []
-    rung = asha.grace_epochs or math.ceil(epochs / 3)
+    rung = asha.grace_epochs or math.ceil(epochs / (9 if asha.judge == "average" else 3))
     while rung < epochs:
         out.append(rung)
         rung *= asha.reduction
@@ -38,11 +39,11 @@ def rungs(asha: Asha, epochs: int, raised: int = 0) -> list[int]:
 
 
 def tells(asha: Asha, epochs: int) -> int:
-    """The epoch after which a run of so many tells what its configuration is worth: the first rung
+    """The epoch after which a run of so many tells what its configuration is worth: the last rung
     where rungs judge averages of weights, else its end.
     """
     there = rungs(asha, epochs) if asha.judge == "average" else []
-    return there[0] if there else epochs
+    return there[-1] if there else epochs
 
 
 def peers(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha) -> list[Trial]:
@@ -77,6 +78,21 @@ def promotable(trials: Sequence[Trial], asha: Asha, metric: str, sign: int) -> T
             found[key] = best(trial, trial.epochs, trials, asha, metric, sign)
         if trial.number in found[key]:
             return trial
+    return None
+
+
+def lacking(trials: Iterable[Trial], search: Search, metric: str, sign: int) -> Trial | None:
+    """The best paused trial, of the highest rung, of a group with fewer than ``finalists/top``
+    trials that ran to their end.
+    """
+    groups: dict[str, list[Trial]] = {}
+    for t in trials:
+        if t.searching:
+            groups.setdefault(canonical(t.group), []).append(t)
+    for own in groups.values():
+        paused = [t for t in own if t.state == "paused"]
+        if paused and sum(t.state == "complete" for t in own) < search.finalists.top:
+            return min(paused, key=lambda t: (-t.epochs, rank(t, t.epochs, metric, sign)))
     return None
 
 

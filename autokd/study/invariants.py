@@ -11,6 +11,7 @@ from typing import Any
 
 from autokd.recipe import document
 from autokd.recipe.document import canonical
+from autokd.space import frozen_search
 from autokd.space.settings import Search
 from autokd.study import asha, outcomes, verdict
 from autokd.study.ledger import BROKEN, ENDED, Event, Table, Trial
@@ -57,7 +58,7 @@ class Replay:
         if kind == "created":
             if self.table.created:
                 yield "the study is begun twice"
-            self.search = Search.model_validate(e["frozen"].get("space", {}).get("search") or {})
+            self.search = frozen_search({"space": {}} | e["frozen"])
         elif kind == "suggested" and e["trial"] != len(trials):
             yield f"trial {e['trial']} is suggested where trial {len(trials)} comes next"
         elif kind in {"searched", "seeds"}:
@@ -93,17 +94,17 @@ class Replay:
                     f" epoch {t.epochs} of attempt {t.attempt}"
                 )
         elif kind in {"paused", "promoted", "pruned"}:
-            yield from self._of_rung(t, kind, e["rung"])
+            yield from self._of_rung(t, kind, e["rung"], e.get("reason", ""))
         elif kind == "finished" and (t.state != "running" or t.epochs != t.length):
             yield f"it is {t.state} after {t.epochs} of {t.length} epochs"
 
-    def _of_rung(self, t: Trial, kind: str, rung: int) -> Iterator[str]:
+    def _of_rung(self, t: Trial, kind: str, rung: int, reason: str) -> Iterator[str]:
         how = self.search.asha
         if rung != t.epochs or rung not in asha.rungs(how, t.length):
             yield f"rung {rung} after {t.epochs} epochs, of the rungs {asha.rungs(how, t.length)}"
             return
         among = asha.good_enough(t, rung, self.table.trials.values(), how, *self._first)
-        if kind == "promoted" and not (t.exempt or among):
+        if kind == "promoted" and not (t.exempt or among or reason):
             yield f"it was not among the best at rung {rung}"
         if kind != "promoted" and t.state == "running" and (t.exempt or among):
             yield f"it was among the best at rung {rung}"

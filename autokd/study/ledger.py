@@ -14,7 +14,7 @@ suggested            trial, role, name, recipe, params, varied, branch, exempt, 
 started              trial, attempt, epoch (how many are done already)
 epoch                trial, attempt, epoch (how many are done now), metrics, checkpoint (a file in
                      the study's folder, or nothing), seconds
-paused, promoted,    trial, rung (epochs)
+paused, promoted,    trial, rung (epochs); promoted: reason, where it is not among the best there
 pruned
 finished             trial, attempt, student (weights' hash), facts
 diverged, oom,       trial, attempt, reason

@@ -49,9 +49,12 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     exempt: float = starts if search.asha.exempt_baselines else 0
     if search.asha.exempt and rungs:
         exempt += (wanted - exempt) / search.asha.exempt
-    search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)
-    search_epochs += search.racing.runs * asha.tells(search.asha, length)
     groups = len(space.per.options) if space.per else 1
+    ends = exempt + (wanted - exempt) / search.asha.reduction ** len(rungs)
+    seen_through = max(min(groups * search.finalists.top, wanted) - ends, 0)
+    search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)
+    search_epochs += round(seen_through * (length - rungs[0])) if rungs else 0
+    search_epochs += search.racing.runs * asha.tells(search.asha, length)
     finals = (search.finalists.top + len(CONTROLS)) * groups * search.finalists.seeds * length
     asked = teachers(space)
     out = Plan(wanted, baselines, branches(space), rungs, search_epochs, finals, {}, 0)

@@ -87,8 +87,8 @@ class Study:
             return None
         table = self.book.table
         if table.finalists is None:
-            job = self._continued() or self._promoted() or self._new() or self._raced()
-            job = job or self._preload()
+            job = self._continued() or self._promoted() or self._new()
+            job = job or self._seen_through() or self._raced() or self._preload()
             if job or self.running:
                 return job
             self._finish_search()
@@ -259,9 +259,22 @@ class Study:
             f" anything left of it? The last one by {reason}"
         )
 
+    def _seen_through(self) -> Job | None:
+        """The best of a group that still lacks finalists, once nothing new is begun any more:
+        however few the trials, or the epochs, a search has an answer.
+        """
+        if self._searching():
+            return None
+        trial = asha.lacking(self.trials.values(), self.search, self.metric, self.sign)
+        if trial is None:
+            return None
+        reason = "its group lacks finalists"
+        self.book.append("promoted", trial=trial.number, rung=trial.epochs, reason=reason)
+        return self._start(trial)
+
     def _raced(self) -> Job | None:
         """A further seed of a contender, once nothing new is begun any more."""
-        if not self.search.racing.runs or any(n >= 0 for n in self.running - self._repeating()):
+        if not self.search.racing.runs or self._searching():
             return None
         source = racing.contender(self.trials, self.search)
         if source is None:
@@ -281,8 +294,9 @@ class Study:
     def _ends_at(self, repeat: Trial) -> int:
         return asha.tells(self.search.asha, repeat.length)
 
-    def _repeating(self) -> set[int]:
-        return {n for n in self.running if n >= 0 and self.trials[n].role == racing.REPEAT}
+    def _searching(self) -> bool:
+        """Whether trials are running that are no further seeds."""
+        return any(n >= 0 and self.trials[n].role != racing.REPEAT for n in self.running)
 
     def _stopped(self) -> str:
         """Why nothing more is begun, if so. The reason becomes an event, so that a resumed study

@@ -7,7 +7,7 @@ seeds, one run at a time, each where it may still change who is first. Finalists
 the mean of a trial's seeds, shrunk towards that of its rivals (empirical Bayes; Efron and Morris
 1973): the fewer its seeds, the more. The finals' own seeds stay fresh.
 
-Where rungs judge averages of weights, such a run ends at the first rung: what is seen there says as
+Where rungs judge averages of weights, such a run ends at the last rung: what is seen there says as
 much of a configuration as another run's end (docs/BENCHMARKS.md), for a third of the epochs. It
 counts as what the full trials gained from that rung on would make of it.
 """

@@ -12,6 +12,7 @@ import pytest
 
 from autokd.cli.verify import found
 from autokd.errors import UserError
+from autokd.study import ledger
 from autokd.study.ledger import Ledger
 from tests.helpers.commands import table
 
@@ -90,7 +91,8 @@ def test_mlflow_is_compared_with_the_ledger(study: Path, run: Callable) -> None:
     }
     client.delete_run(runs["0"])
     client.update_run(runs["1"], status="RUNNING")
-    client.log_metric(runs["2"], "val/accuracy", 0.99, step=1)
+    last = ledger.read(study)[1].trials[2].epochs
+    client.log_metric(runs["2"], "val/accuracy", 0.99, step=last)
     _, wrong = found(study, uri)
     assert wrong[0].startswith("MLflow shows the run of '001")
     assert "MLflow has no run of trial 0" in wrong

@@ -16,11 +16,14 @@ def test_rungs_and_ranks() -> None:
     assert asha.rungs(rules, 28) == [3, 9, 27]
     assert asha.rungs(rules, 3) == []
     assert asha.rungs(Asha(form="none"), 27) == []
-    assert asha.rungs(Asha(), 27) == [9]
-    assert asha.rungs(Asha(), 28) == [10]
+    assert asha.rungs(Asha(), 27) == [3, 9]
+    assert asha.rungs(Asha(), 28) == [4, 12]
     assert asha.rungs(Asha(), 1) == []
-    assert asha.rungs(Asha(reduction=2), 27) == [9, 18]
-    assert asha.rungs(Asha(reduction=2), 27, raised=18) == [18]
+    student = Asha(judge="student")
+    assert asha.rungs(student, 27) == [9]
+    assert asha.rungs(student, 28) == [10]
+    assert asha.rungs(Asha(judge="student", reduction=2), 27) == [9, 18]
+    assert asha.rungs(Asha(reduction=2), 27, raised=12) == [12, 24]
 
     def trial(n: int, value: float, branch: str) -> Trial:
         return Trial(

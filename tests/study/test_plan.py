@@ -15,7 +15,7 @@ def test_a_plan_of_fewer_trials_than_baselines(space_file: Path) -> None:
         ),
         trials=2,
     )
-    assert made.baselines == ["base 4", "base 6"] and made.search_epochs == 2 * 4
+    assert made.baselines == ["base 4", "base 6"] and made.search_epochs == 2 * 4  # seen through
 
 
 def test_a_plan_counts_the_tables_of_a_teacher_that_exists(space_file: Path) -> None:

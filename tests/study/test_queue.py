@@ -20,7 +20,7 @@ def test_a_whole_study(tmp_path: Path, space_file: Path) -> None:
     spent = drive(study)
     searched = [t for t in study.trials.values() if t.searching]
     assert len(searched) == 30 and {t.state for t in searched} == {"complete", "pruned"}
-    assert searched[0].role == "baseline" and searched[0].state == "complete"
+    assert searched[0].role == "baseline"
     assert spent < 30 * 9 + 3 * 2 * 9
     assert all(
         t.epochs in asha.rungs(study.search.asha, 9) and t.checkpoint
@@ -34,6 +34,28 @@ def test_a_whole_study(tmp_path: Path, space_file: Path) -> None:
     assert best.value if hasattr(best, "value") else best.varied["student/resolution"] == 8
     # the search's seed is not used again
     assert {t.seed for t in study.trials.values() if not t.searching} == {1, 2}
+
+
+@pytest.mark.parametrize("trials", [1, 2, 5])
+@pytest.mark.parametrize("limit", ["search/epochs=1000", "search/epochs=3"])
+def test_however_few_the_trials_each_group_has_finalists(
+    tmp_path: Path, space_file: Path, trials: int, limit: str
+) -> None:
+    """The best of a group goes on though it is not one in three."""
+    sets = ("search/finalists={per: student/resolution, top: 2}", f"search/trials={trials}", limit)
+    study = new(tmp_path, loaded(space_file, *sets, "search/asha={grace_epochs: 1, exempt: 0}"))
+    drive(study)
+    searched = [t for t in study.trials.values() if t.searching]
+    for group in {t.group for t in searched}:
+        own = sorted(
+            (t for t in searched if t.group == group),
+            key=lambda t: -t.metrics[1]["val/accuracy"],
+        )
+        assert [t.state for t in own[:2]] == ["complete"] * len(own[:2]), limit
+        assert all(t.state == "pruned" for t in own[2:])
+    assert study.book.table.finalists
+    told = [e for e in study.book.events if e["event"] == "promoted" and e.get("reason")]
+    assert told and {e["reason"] for e in told} == {"its group lacks finalists"}
 
 
 def test_one_seed_one_search(tmp_path: Path, space_file: Path) -> None:

@@ -12,7 +12,7 @@ from autokd.study import ledger, racing
 from autokd.study.jobs import Job
 from tests.study.driver import curve, drive, loaded, new, rows
 
-RACE = ("search/racing={runs: 6, seeds: 3}",)
+RACE = ("search/racing={runs: 6, seeds: 3}", "search/asha={judge: student}")
 
 
 def test_a_belief_is_the_posterior_mean() -> None:
@@ -118,7 +118,7 @@ def test_the_race_is_within_the_budget_of_epochs(tmp_path: Path, space_file: Pat
 def test_where_averages_are_judged_a_further_run_ends_at_the_rung(
     tmp_path: Path, space_file: Path
 ) -> None:
-    sets = ("search/asha={judge: average, grace_epochs: 3}", "search/finalists/seeds=1", *RACE)
+    sets = (*RACE, "search/asha={judge: average, grace_epochs: 1}", "search/finalists/seeds=1")
     study = new(tmp_path, loaded(space_file, *sets))
     jobs: list[Job] = []
     drive(study, heard=jobs.append)
