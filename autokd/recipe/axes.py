@@ -131,7 +131,7 @@ class Methods:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named fragment of ``distill`` with the ranges its authors searched (paths inside
+    """A named fragment of ``distill`` with the ranges recommended for it (paths inside
     ``distill``).
     """
 

@@ -46,9 +46,7 @@ def _like(base: Recipe) -> Choose:
 
 
 def _preset(owner: OneOf, label: str, base: Recipe) -> Choose:
-    """Choose one preset with its authors' defaults, and elsewhere what the base has or a
-    default.
-    """
+    """Choose one preset at its defaults, and elsewhere what the base has or a default."""
     data = base.to_dict()
     if owner.path == "distill":
         data["distill"] = check_distill({"preset": label})[0]

@@ -88,8 +88,8 @@ class _Reader:
         return self.branch(value, path, keys, taken)
 
     def branches(self, value: dict[str, Any], path: str, keys: Keys, taken: Taken) -> Node:
-        """``one_of``, and beside it perhaps ``free: recommended``: the ranges that the presets'
-        authors searched.
+        """``one_of``, and beside it perhaps ``free: recommended``: the ranges that the presets
+        recommend.
         """
         for key in set(value) - {"one_of", "free"}:
             hint = nearest(key, ["free"])

@@ -4,7 +4,7 @@ optimizer and seeds.
     uv run python docs/experiments/presets.py [--base pipelines/digits.yaml] [--seeds 8] \\
         [--set PATH=VALUE]…
 
-Each preset runs with its authors' defaults, not tuned; presets that need a ladder get one. Prints a
+Each preset runs at its defaults, not tuned; presets that need a ladder get one. Prints a
 Markdown table: validation accuracy, and the paired difference to the student alone and to reference
 KD with 95 % t intervals over the seeds.
 """

@@ -6,7 +6,7 @@ to its full length.
     uv run python -m tests.benchmarks.curves cifar100 --data-dir DIR [--configurations 60]
     uv run python -m tests.benchmarks.curves digits --summary
 
-Every preset of search_spaces/methods.yaml comes first, with its authors' defaults at each student's
+Every preset of search_spaces/methods.yaml at its defaults comes first, at each student's
 resolution, then points drawn by a generator seeded by their number, so that more can be added
 later; the learning rate is varied too. A line of tests/benchmarks/curves/<name>-<seed>.jsonl is one
 run: validation accuracy and NLL of each epoch, of the student and of the averages of its weights,
