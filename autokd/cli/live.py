@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from autokd.cli.summary import varied
-from autokd.study import asha, racing, undertrained, words
+from autokd.study import asha, finals, racing, undertrained, words
 from autokd.study.controls import CONTROLS
 from autokd.study.ledger import BROKEN, ENDED, Event, Trial
 
@@ -139,6 +139,7 @@ class LiveView:
             shown = f"{self.study.metric} {value:.4f}" if value is not None else ""
             roles = CONTROLS | {racing.REPEAT: f"another seed of trial {trial.parent}:"}
             role = roles.get(trial.role, trial.role)
+            role = f"tuning {CONTROLS[trial.control]}" if trial.tuning else role
             self.say(
                 f"[{self._clock()}] {role} {trial.number}: {trial.state} after {trial.epochs}"
                 f" epochs {shown} {e.get('reason', '')}".rstrip()
@@ -205,6 +206,8 @@ class LiveView:
             phase = "searching" if study.book.table.finalists is None else "confirming"
             if phase == "searching" and racing.repeats(study.trials):
                 phase = "further seeds of the most promising"
+            if phase != "confirming" and any(t.tuning and t.state not in ENDED for t in trials):
+                phase = "tuning the controls"
         left = self._left(trials)
         grid.add_row(
             "phase", f"{phase}, {self._clock()} elapsed" + (f", about {left} to go" if left else "")
@@ -246,7 +249,7 @@ class LiveView:
         study = self.study
         if study.book.table.finalists is not None:
             return sum(
-                t.epochs if t.searching or t.state in ENDED else t.recipe["train"]["epochs"]
+                t.epochs if t.judged or t.state in ENDED else t.recipe["train"]["epochs"]
                 for t in trials
             )
         length = study.space.base.train.epochs
@@ -254,9 +257,7 @@ class LiveView:
         expected = (
             length if not rungs else rungs[0] + (length - rungs[0]) / study.search.asha.reduction
         )
-        per = study.per.options if study.per else [None]
-        finalists = study.search.finalists
-        runs = (finalists.top + len(CONTROLS)) * len(per) * finalists.seeds
+        runs = finals.most_runs(study.space)
         raced = study.search.racing.runs * asha.tells(study.search.asha, length)
         return round(expected * study.trials_wanted + raced + runs * length)
 

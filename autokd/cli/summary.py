@@ -68,7 +68,7 @@ def as_text(outcome: SearchResult) -> str:
         lines += ["", f"Warning: {warning}."]
     if outcome.winner is not None:
         lines += ["", words.sentence(outcome.winner, metric)]
-        lines += [words.interval(outcome.winner)]
+        lines += filter(None, [words.interval(outcome.winner), words.tuned(outcome.winner.tuned)])
     if outcome.recipe is None and any(not g["runs"] for g in table.finalists or []):
         lines += ["", "No recipe: no finals were asked for"]
     elif outcome.recipe is None:
@@ -82,8 +82,10 @@ def as_text(outcome: SearchResult) -> str:
 
 
 def _against(differences: Iterable[Difference], metric: str) -> list[str]:
+    differences = [*differences]
+    width = max([13, *(len(d.control) for d in differences)]) + 1
     return [
-        f"    finalist against {d.control + ':':14} {words.figure(d, metric)}:"
+        f"    finalist against {d.control + ':':{width}} {words.figure(d, metric)}:"
         f" {words.shown(d, metric)}"
         for d in differences
     ]

@@ -144,7 +144,7 @@ def extend(name: str, trials: int = 0, seeds: int = 0, **how: Any) -> SearchResu
             )
         space = thaw(book.table.created["frozen"])
         found = checked(space, **how)
-        done = sum(t.searching for t in book.table.trials.values())
+        done = sum(t.judged for t in book.table.trials.values())
         if seeds and not book.table.finalists:
             raise UserError(f"study {name!r} has no finalists that more seeds could tell of")
         asked = {"seeds": seeds} if seeds else {"trials": done + trials}

@@ -18,6 +18,7 @@ from autokd.errors import UserError
 from autokd.study import outcomes
 from autokd.study.controls import CONTROLS, FINALIST
 from autokd.study.jobs import Job, Report
+from autokd.study.ledger import TUNING
 
 # a checkpoint between rungs, so that a crash costs at most this much of a trial
 SAVE_SECONDS = 30.0
@@ -137,7 +138,7 @@ class Worker(tune.Trainable):
             "device": self.options["device"],
         }
         # for the report's reliability diagram
-        if self.job.role not in {"trial", "baseline"} and len(run.data.validation):
+        if self.job.role not in {"trial", "baseline", TUNING} and len(run.data.validation):
             logits = run.logits(run.validation)
             facts["reliability"] = metrics.reliability(logits, run.data.validation.labels)
             if self.job.role in {FINALIST, *CONTROLS}:

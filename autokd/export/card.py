@@ -123,6 +123,7 @@ def _results(student: ExportedStudent) -> list[str]:
             for name, figures in {"this recipe": results, **results["controls"]}.items()
         ),
         *_differences(results),
+        *(["", plain(results["tuned"])] if "tuned" in results else []),
         "",
         "The student in this folder is that of the first seed, not the best one. Its own figures:",
         "",

@@ -8,9 +8,9 @@ import math
 from collections import Counter
 
 from autokd.report.parts import choices, duration, esc, number
-from autokd.report.study_data import ROLES, StudyData, setting
+from autokd.report.study_data import StudyData, setting
 from autokd.study import ledger, words
-from autokd.study.controls import FINALIST
+from autokd.study.controls import ALONE, FINALIST, OWN, REFERENCE, TUNED
 from autokd.study.ledger import Trial
 from autokd.study.verdict import Result
 from autokd.study.words import reasons
@@ -41,6 +41,9 @@ def first_line(study: StudyData) -> tuple[str, str]:
 def _recipe(study: StudyData, source: Trial) -> str:
     assert study.best is not None
     if study.best.handed != FINALIST:
+        for own, number_of in study.best.tuned.get("chosen", {}).items():
+            if study.best.handed == TUNED[own]:  # its training is that of the trial that tuned it
+                source = study.table.trials[number_of]
         of = f"the training and data of trial {source.number}"
         chosen = f": {choices(source)}" if source.varied else ""
         return f"Recipe: {words.NAMES[study.best.handed]}, with {of}{chosen}."
@@ -77,6 +80,7 @@ def notes(study: StudyData) -> str:
     out += [f"Warning: {warning}." for warning in words.warnings(study.table, study.best)]
     out += words.enough(study.table, study.best)
     out += [words.interval(study.best)] if study.best.headline else []
+    out += filter(None, [words.tuned(study.best.tuned)])
     out += [words.MEANING] if any(math.isfinite(d.low) for d in study.best.headline) else []
     return "<ul class=notes>" + "".join(f"<li>{esc(n)}</li>" for n in out) + "</ul>"
 
@@ -85,7 +89,7 @@ def _reference(study: StudyData) -> list[str]:
     """Whether the winner is more than plain KD."""
     best, metric = study.best, study.metric
     assert best is not None
-    if best.itself == ROLES["control-ce"]:
+    if best.itself == OWN[ALONE]:
         return []  # the headline says so
     if best.itself:
         others = (
@@ -100,12 +104,11 @@ def _reference(study: StudyData) -> list[str]:
         "no larger": ": its extras bring nothing that matters",
         "not shown": ": whether its extras help is not known",
     }
-    found = [d for d in best.headline if d.control == ROLES["control-kd"]]
-    return [
-        f"Against reference KD {words.figure(d, metric)}, {words.shown(d, metric)}"
-        f"{meaning[d.verdict]}."
-        for d in found
-    ]
+    d = best.against(REFERENCE, best.headline)
+    if d is None:
+        return []
+    told = f"{words.figure(d, metric)}, {words.shown(d, metric)}{meaning[d.verdict]}"
+    return [f"Against {d.control} {told}."]
 
 
 def _test(best: Result, metric: str) -> list[str]:

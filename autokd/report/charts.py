@@ -19,8 +19,11 @@ VERMILION = "#D55E00"
 GREEN = "#009E73"
 GREY = "#595959"
 COLOUR = {"finalist": BLUE, "control-kd": ORANGE, "control-ce": GREY}
+COLOUR |= {"tuned-kd": "#8a5f00", "tuned-ce": "#000000"}
 MARK = {"finalist": "circle", "control-kd": "square", "control-ce": "diamond"}
+MARK |= {"tuned-kd": "square-open", "tuned-ce": "diamond-open"}
 DASH = {"finalist": "solid", "control-kd": "dash", "control-ce": "dot"}
+DASH |= {"tuned-kd": "longdash", "tuned-ce": "dashdot"}
 BASE = {
     "margin": {"l": 62, "r": 16, "t": 14, "b": 48},
     "paper_bgcolor": "white",

@@ -27,7 +27,7 @@ from autokd.report.parts import (
 )
 from autokd.report.study_data import ROLES, StudyData
 from autokd.study import recipe_yaml, verdict, words
-from autokd.study.controls import CONTROLS, FINALIST
+from autokd.study.controls import CONTROLS, FINALIST, OWN
 from autokd.study.verdict import Difference, Result
 
 SIGNS = {"better": "▲", "worse": "▼", "no larger": "≈", "not shown": "?"}
@@ -35,6 +35,10 @@ WORDS = (
     "Each winner beside its own controls: the same data, networks, resolution, training and seeds,"
     " without any distillation (student alone), or with the plain one (reference KD: soft labels at"
     " one fixed temperature). "
+)
+TUNED_WORDS = (
+    "A tuned control has the training that a search of its own found best for it: to help is to be"
+    " better than the tuned student alone. "
 )
 SPREAD = (
     "±: the standard deviation over seeds; in brackets: the 95 % interval of the finalist's"
@@ -48,6 +52,7 @@ def confirmed(study: StudyData) -> str:
     won = verdict.winners(study.results)
     if not won:
         return note("No finalist was confirmed, so nothing is compared with a control.")
+    columns = [role for role in CONTROLS if role in OWN or any(role in r.runs for r in won)]
     rows = []
     for r in won:
         of = "" if r.group is None else f"<b>{esc(_group(study, r))}</b> · "
@@ -56,18 +61,23 @@ def confirmed(study: StudyData) -> str:
             mark += f" <em>handed back: {esc(words.NAMES[r.handed])}</em>"
         chosen = esc(choices(study.table.trials[r.trial]))
         rows.append(
-            f'<tr class="group"><td colspan="4">{of}trial {r.trial}{mark}<br>'
+            f'<tr class="group"><td colspan="{2 + len(columns)}">{of}trial {r.trial}{mark}<br>'
             f"<small>{chosen}</small></td></tr>"
         )
         value = f"{number(r.mean)} ± {number(r.sd)}" if len(r.seeds) > 1 else number(r.mean)
         value += f"<br><small>{seeds(len(r.seeds))}</small>"
         if r.test_mean is not None:
             where = f"test, read {words.times(len(study.table.tests))}"
-            rows.append(row([where, number(r.test_mean), *_cells(study, r, r.test_differences)]))
-        rows.append(row(["validation, which chose it", value, *_cells(study, r, r.differences)]))
-    head = ["", study.metric.replace("val/", ""), *(f"against {ROLES[role]}" for role in CONTROLS)]
+            rows.append(
+                row([where, number(r.test_mean), *_cells(study, r, r.test_differences, columns)])
+            )
+        rows.append(
+            row(["validation, which chose it", value, *_cells(study, r, r.differences, columns)])
+        )
+    head = ["", study.metric.replace("val/", ""), *(f"against {ROLES[role]}" for role in columns)]
+    tuned = TUNED_WORDS if len(columns) > len(OWN) else ""
     return (
-        note(WORDS + (SPREAD if any(len(r.seeds) > 1 for r in won) else ""))
+        note(WORDS + tuned + (SPREAD if any(len(r.seeds) > 1 for r in won) else ""))
         + table(head, rows, "results")
         + _forest(study, won)
         + _seeds(study)
@@ -82,9 +92,11 @@ def _against(differences: Sequence[Difference], role: str) -> Difference | None:
     return next((d for d in differences if d.control == ROLES[role]), None)
 
 
-def _cells(study: StudyData, r: Result, differences: list[Difference]) -> list[str]:
+def _cells(
+    study: StudyData, r: Result, differences: list[Difference], columns: Sequence[str]
+) -> list[str]:
     out = []
-    for role in CONTROLS:
+    for role in columns:
         d = _against(differences, role)
         if d is not None:
             over = f", {seeds(d.n)}" if d.n != len(r.seeds) else ""
@@ -95,7 +107,7 @@ def _cells(study: StudyData, r: Result, differences: list[Difference]) -> list[s
         else:
             out.append(
                 f"<small>is {ROLES[role]} itself</small>"
-                if r.itself == ROLES[role]
+                if r.runs.get(role) == r.runs[FINALIST]
                 else "<small>no run</small>"
             )
     return out

@@ -11,14 +11,12 @@ from autokd.recipe.document import DocumentError, canonical, get
 from autokd.space import frozen_search, thaw
 from autokd.space.tree import Free
 from autokd.study import racing, ranking, verdict
-from autokd.study.controls import ALONE, CONTROLS, FINALIST, REFERENCE
+from autokd.study.controls import CONTROLS, FINALIST
 from autokd.study.ledger import BROKEN, ENDED, Event, Table, Trial
 from autokd.study.ranking import place
 
-ROLES = {
-    FINALIST: "winner",
-    REFERENCE: CONTROLS[REFERENCE],
-    ALONE: CONTROLS[ALONE],
+ROLES = {FINALIST: "winner"} | {
+    role: CONTROLS[role] for role in reversed(CONTROLS)
 }  # in the order of the charts
 
 
@@ -93,12 +91,14 @@ class StudyData:
 
     @property
     def roles(self) -> dict[str, str]:
-        """The roles whose runs differ: a control that is the winner itself is not drawn twice."""
-        return {
-            r: n
-            for r, n in ROLES.items()
-            if self.runs(r) and not (self.best and self.best.itself == n)
-        }
+        """The roles whose runs differ: what is the winner itself, or both controls, is not drawn
+        twice.
+        """
+        out: dict[str, str] = {}
+        for role, name in ROLES.items():
+            if (own := self.runs(role)) and not any(own == self.runs(r) for r in out):
+                out[role] = name
+        return out
 
 
 def _leaves(frozen: dict[str, Any]) -> dict[str, Free]:

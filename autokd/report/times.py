@@ -38,10 +38,11 @@ def spent(study: StudyData) -> Spent:
     out = Spent()
     for number, events, undone in _stretches(study.events):
         gaps = [ledger.gap(a, b) for a, b in pairwise(events)]
-        own = [e.get("seconds", gap) for e, gap in zip(events[1:], gaps, strict=True)]
+        told = [e.get("seconds") for e in events[1:]]
+        own = [gap if s is None else s for s, gap in zip(told, gaps, strict=True)]
         if not own:
             continue
-        if "seconds" not in events[1] and len(own) > 1:  # its gap holds all that came before it
+        if told[0] is None and len(own) > 1:  # its gap holds all that came before it
             own[0] = min(own[0], statistics.median(own[1:]))
         t, done = study.table.trials[number], len(own) - undone
         out.epochs["search" if t.searching else t.role] += sum(own[:done])
@@ -109,6 +110,8 @@ def _rows(study: StudyData, available: float) -> list[tuple[str, float, str]]:
     s = spent(study)
     teachers = sum(e["seconds"] for e in study.table.teachers.values())
     rows = [("students of the search", s.epochs.get("search", 0.0), BLUE)]
+    if ledger.TUNING in s.epochs:
+        rows.append(("tuning the controls", s.epochs[ledger.TUNING], SKY))
     rows += [
         (f"finals: {NAMES[role]}", s.epochs[role], colour)
         for role, colour in FINALS.items()

@@ -93,6 +93,23 @@ class Racing(Block):
     ] = 3
 
 
+class Controls(Block):
+    """The student alone and reference KD, tuned where the space frees their training."""
+
+    share: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=0.75,
+            description=(
+                "the part of the trials that tunes the controls over what the space frees of"
+                " `train` and `data/augment`, so that they have an equal chance; 0: they run at"
+                " their finalist's values alone"
+            ),
+        ),
+    ] = 0.25
+
+
 class Finalists(Block):
     """What is confirmed over fresh seeds, beside its controls."""
 
@@ -243,6 +260,7 @@ class Search(Block):
     ] = 1.0
     asha: Asha = Asha()
     racing: Racing = Racing()
+    controls: Controls = Controls()
     finalists: Finalists = Finalists()
     resources: Resources = Resources()
 
@@ -255,10 +273,11 @@ class Search(Block):
         return [c for text in self.constraints if (c := parse_constraint(text))]
 
 
-# What the defaults of later keys meant before studies froze their settings spelt out.
+# What a study meant that froze its settings before these keys were there.
 ONCE: dict[str, dict[str, Any]] = {
     "asha": {"judge": "student", "average_epochs": 1.0, "exempt_baselines": True},
     "racing": {"runs": 0},
+    "controls": {"share": 0.0},
 }
 
 

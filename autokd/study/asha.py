@@ -3,8 +3,9 @@ trials have reported. Light.
 
 ``promotion``: a trial pauses at a rung and goes on when it is among the best 1/reduction of those
 that reached it. ``stopping``: it ends there unless it is. Trials are ranked within their group
-(``finalists/per``) and, once it holds ``reduction`` trials, within their branch of the space:
-methods that start slowly are then not judged by those that start fast.
+(``finalists/per``; those that tune a control, among themselves) and, once it holds ``reduction``
+trials, within their branch of the space: methods that start slowly are then not judged by those
+that start fast.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def tells(asha: Asha, epochs: int) -> int:
 
 def peers(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha) -> list[Trial]:
     """Those it is ranked with at this rung, itself among them."""
-    there = [t for t in trials if rung in t.metrics and t.searching and t.group == trial.group]
+    rivals = trial.rivals
+    there = [t for t in trials if rung in t.metrics and t.judged and t.rivals == rivals]
     branch = [t for t in there if t.branch == trial.branch]
     return branch if asha.compare == "branch" and len(branch) >= asha.reduction else there
 
@@ -56,12 +58,12 @@ def peers(trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha) -> list[
 def best(
     trial: Trial, rung: int, trials: Iterable[Trial], asha: Asha, metric: str, sign: int
 ) -> set[int]:
-    """The numbers of the best 1/reduction at this rung (in stopping form at least one) of those
-    that the trial is ranked with.
+    """The numbers of the best 1/reduction at this rung (at least one in stopping form, and of the
+    few that tune a control) of those that the trial is ranked with.
     """
     ranked = sorted(peers(trial, rung, trials, asha), key=lambda t: rank(t, rung, metric, sign))
     places = len(ranked) // asha.reduction
-    if asha.form == "stopping":
+    if asha.form == "stopping" or trial.tuning:
         places = max(places, 1)
     return {t.number for t in ranked[:places]}
 
@@ -73,7 +75,7 @@ def promotable(trials: Sequence[Trial], asha: Asha, metric: str, sign: int) -> T
     # by what is ranked together: sorted once, not once for each that waits
     found: dict[Any, set[int]] = {}
     for trial in paused:
-        key = trial.epochs, trial.group, trial.branch
+        key = trial.epochs, trial.rivals, trial.branch
         if key not in found:
             found[key] = best(trial, trial.epochs, trials, asha, metric, sign)
         if trial.number in found[key]:

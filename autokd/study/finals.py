@@ -5,30 +5,47 @@ controls. Light.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autokd.recipe import parse
+from autokd.space import Space, training
 from autokd.space.settings import Search
-from autokd.study.controls import ALONE, CONTROLS, with_controls
+from autokd.study.controls import ALONE, CONTROLS, OWN, TUNED, with_controls
 from autokd.study.ledger import Event, Trial
 from autokd.study.ranking import best, front
 from autokd.study.verdict import Result
 
 
-def freeze(trials: Mapping[int, Trial], search: Search) -> tuple[list[Event], list[Event]]:
-    """The finalists of each group with their runs, and those runs as the ledger has them."""
+def chosen(trials: Mapping[int, Trial], search: Search) -> list[tuple[Any, int, Trial]]:
+    """Group, place in it, and trial of those that are to be confirmed."""
     searched = [t for t in trials.values() if t.searching]
-    finalists: list[Event] = []
-    planned: list[Event] = []
+    out: list[tuple[Any, int, Trial]] = []
     for group in sorted({t.group for t in searched}, key=lambda g: (str(type(g)), g)):
-        chosen = best((t for t in searched if t.group == group), search, trials)
+        able = best((t for t in searched if t.group == group), search, trials)
         if len(search.objectives) > 1:
             on_front = {t.number for t in front(trials, search)}
-            chosen = [t for t in chosen if t.number in on_front] or chosen
-        for place, trial in enumerate(chosen[: search.finalists.top]):
-            runs = _runs(trial, trials, search, range(search.finalists.seeds), planned)
-            finalists.append({"group": group, "trial": trial.number, "place": place, "runs": runs})
+            able = [t for t in able if t.number in on_front] or able
+        out += [(group, place, t) for place, t in enumerate(able[: search.finalists.top])]
+    return out
+
+
+def freeze(
+    trials: Mapping[int, Trial],
+    search: Search,
+    tuned: Callable[[Trial], dict[str, Any] | None],
+) -> tuple[list[Event], list[Event]]:
+    """The finalists of each group with their runs, and those runs as the ledger has them.
+    ``tuned``: how a finalist's controls were tuned (``Tuning.result``).
+    """
+    finalists: list[Event] = []
+    planned: list[Event] = []
+    for group, place, trial in chosen(trials, search):
+        entry: Event = {"group": group, "trial": trial.number, "place": place}
+        if how := tuned(trial):
+            entry["tuned"] = how
+        runs = _runs(entry, trials, search, range(search.finalists.seeds), planned)
+        finalists.append(entry | {"runs": runs})
     return finalists, planned
 
 
@@ -45,7 +62,7 @@ def extended(
         runs = {role: dict(own) for role, own in entry["runs"].items()}
         begun = max(map(len, runs.values()), default=0)
         seeds = range(begun, begun + more.get(entry["trial"], 0))
-        added = _runs(trials[entry["trial"]], trials, search, seeds, planned)
+        added = _runs(entry, trials, search, seeds, planned)
         for role, own in added.items():
             runs.setdefault(role, {}).update(own)
         out.append(entry | {"runs": runs})
@@ -69,10 +86,9 @@ def _repeated(recipe: dict[str, Any], search: Search, by: int) -> dict[str, Any]
 def more_seeds(result: Result, search: Search) -> tuple[int, str]:
     """How many more a group's winner needs by `finalists/until`, or why none."""
     until, most = search.finalists.until, search.finalists.most
-    own = [d for d in result.differences if d.control == CONTROLS[ALONE]]
-    if until is None or not own:
+    d, seeds = result.against(ALONE, result.differences), max(map(len, result.runs.values()))
+    if until is None or d is None:
         return 0, "there is no difference to the student alone"
-    d, seeds = own[0], max(map(len, result.runs.values()))
     width, wanted = d.half_width, until / 100
     if width <= wanted:
         return 0, f"the interval is ±{100 * width:.2g} after {seeds} seeds"
@@ -89,8 +105,28 @@ def more_seeds(result: Result, search: Search) -> tuple[int, str]:
     return int(min(max(needed - seeds, 1), seeds, most - seeds)), ""
 
 
+def most_runs(space: Space) -> int:
+    """How many runs there are at most, before seeds are added: finalists and controls of each
+    group.
+    """
+    how = space.search.finalists
+    controls = len(CONTROLS) if training.share(space) else len(OWN)
+    groups = len(space.per.options) if space.per else 1
+    return (how.top + controls) * groups * how.seeds
+
+
+def _contenders(entry: Event, trials: Mapping[int, Trial]) -> dict[str, dict[str, Any]]:
+    """Role → recipe of a finalist, its own controls, and those that were tuned."""
+    out = with_controls(trials[entry["trial"]].recipe)
+    chosen = entry.get("tuned", {}).get("chosen", {})
+    return out | {
+        TUNED[control]: with_controls(trials[number].recipe)[control]
+        for control, number in chosen.items()
+    }
+
+
 def _runs(
-    source: Trial,
+    entry: Event,
     trials: Mapping[int, Trial],
     search: Search,
     seeds: range,
@@ -101,13 +137,14 @@ def _runs(
     is added to ``planned``.
     """
     runs: dict[str, dict[str, int]] = {}
+    source = trials[entry["trial"]]
     known = {
         t.parsed.fingerprint(): t.number
         for t in trials.values()
-        if not t.searching and t.state == "complete"
+        if not t.judged and t.state == "complete"
     }
     known |= {p["key"]: p["trial"] for p in planned}
-    for role, recipe in with_controls(source.recipe).items():
+    for role, recipe in _contenders(entry, trials).items():
         for i in seeds:
             own = _repeated(recipe, search, 1 + i)
             key = parse(own).fingerprint()

@@ -124,7 +124,7 @@ class Replay:
 
     def _tested(self, number: int) -> bool:
         t = self.table.trials.get(number)
-        return t is not None and t.state == "complete" and not t.searching
+        return t is not None and t.state == "complete" and not t.judged
 
     def _verdict(self, e: Event) -> Iterator[str]:
         recorded = [_following(r) for r in e.get("results") or []]

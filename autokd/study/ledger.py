@@ -10,7 +10,9 @@ event                fields
 created              name, seed, jobs, frozen (space and base), versions
 teacher              key (``Recipe.member_keys``), model, state (taught, diverged, oom, failed),
                      given, assistant, resolution, metrics, seconds, facts, reason
-suggested            trial, role, name, recipe, params, varied, branch, exempt, group, seed
+suggested            trial, role, name, recipe, params, varied, branch, exempt, group, parent,
+                     control (of a trial that tunes one: which), question (what its control has in
+                     common with others)
 started              trial, attempt, epoch (how many are done already)
 epoch                trial, attempt, epoch (how many are done now), metrics, checkpoint (a file in
                      the study's folder, or nothing), seconds
@@ -20,15 +22,17 @@ finished             trial, attempt, student (weights' hash), facts
 diverged, oom,       trial, attempt, reason
 failed
 lost                 trial (below zero: no trial), reason: a worker died; what it did is done again
-refused              params, reason: a suggestion that ``forbid`` excludes; it never becomes a trial
+refused              params, reason, control and parent as of a suggestion: one that ``forbid``
+                     excludes; it never becomes a trial
 grace                rung, correlation, n, epochs: that rung says little of how trials end; from now
                      on the first is at so many epochs
-stopping             reason: a limit is reached, nothing more is begun
+stopping             reason: a limit is reached, nothing more is begun; tuning: of the controls'
+                     own search
 extended             trials: how many there are to be in all, or seeds: how many more each finalist
                      gets; the study is open again
 resumed              a driver goes on with the study
-searched             the search phase is over; groups: the finalists, frozen, with their runs;
-                     finals: those runs
+searched             the search phase is over; groups: the finalists, frozen, with their runs and
+                     how their controls were tuned; finals: those runs
 seeds                groups: the finalists with their runs; finals: the new ones among them: more
                      seeds, by `finalists/until` or an extension
 enough               group, reason: why its winner gets no more seeds
@@ -63,7 +67,11 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 BROKEN = {"diverged", "oom", "failed"}  # states, and the events that lead to them
 ENDED = {"complete", "pruned"} | BROKEN
 # what the event says of a trial
-SUGGESTED = ("role", "recipe", "name", "params", "varied", "branch", "group", "exempt", "parent")
+SUGGESTED = (
+    *("role", "recipe", "name", "params", "varied", "branch", "group", "exempt", "parent"),
+    *("control", "question"),
+)
+TUNING = "tuning"  # role of a trial that tunes a control
 EVENTS = "events.jsonl"  # in a study's folder
 
 
@@ -118,7 +126,7 @@ class Trial:
     """One row of the table: a suggestion, and all that became of it."""
 
     number: int
-    role: str  # trial, baseline, finalist, control-ce, control-kd
+    role: str  # trial, baseline, repeat, tuning, finalist, or one of the controls
     recipe: dict[str, Any]
     name: str = ""
     params: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +135,11 @@ class Trial:
     # the value of `finalists/per`, as Optuna stores it; None in a branch that has no such choice
     group: Any = None
     exempt: bool = False
-    parent: int | None = None  # of a finalist or control: the trial that it confirms
+    # of a finalist or control: the trial that it confirms; of one that tunes a control: the one
+    # whose control it is
+    parent: int | None = None
+    control: str = ""  # of a trial that tunes a control: its role
+    question: str = ""  # and what it shares with others that tune the same
     state: str = "waiting"  # waiting, running, paused, or one of ENDED
     attempt: int = 0
     deaths: int = 0  # of workers under it
@@ -180,6 +192,20 @@ class Trial:
     def searching(self) -> bool:
         return self.role in {"trial", "baseline"}
 
+    @property
+    def tuning(self) -> bool:
+        return self.role == TUNING
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is ranked at rungs, with those of its ``rivals``."""
+        return self.searching or self.tuning
+
+    @property
+    def rivals(self) -> tuple[str, Any]:
+        """What those have in common that it is ranked with."""
+        return (self.control, self.question) if self.tuning else ("", self.group)
+
 
 @dataclass
 class Table:
@@ -198,6 +224,7 @@ class Table:
     test_due: bool = False  # finals are laid out and their winner has not been read on test
     grace: int = 0  # epochs before which no trial is judged any more
     stopping: str = ""  # why nothing more is begun before the finals
+    tuning_stopped: str = ""  # why no more trials tune the controls
     # limits look at the trials from this number on: the first behind the latest extension
     since: int = 0
     closed: Event | None = None
@@ -227,7 +254,10 @@ class Table:
         elif kind == "grace":
             self.grace = e["epochs"]
         elif kind == "stopping":
-            self.stopping = e["reason"]
+            if e.get("tuning"):
+                self.tuning_stopped = e["reason"]
+            else:
+                self.stopping = e["reason"]
         elif kind in {"searched", "seeds"}:
             self._finals(e)
         elif kind == "enough":
@@ -238,7 +268,7 @@ class Table:
             self.seeds_due = e.get("seeds", 0)
             if not self.seeds_due:
                 self.finalists = None
-                self.stopping = ""
+                self.stopping = self.tuning_stopped = ""
                 self.since = len(self.trials)
                 self.created = self.created | {"trials": e["trials"]}
         elif kind == "test":

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autokd.recipe import Recipe, check, files
-from autokd.space import Space, samplers
+from autokd.space import Space, samplers, training
 from autokd.space.settings import LATENCY
 from autokd.space.tree import corners, names_branch
-from autokd.study import asha
-from autokd.study.controls import CONTROLS
+from autokd.study import asha, finals
+from autokd.study.controls import WEIGHTS
+
+FEW = 3  # trials of reference KD: fewer are its finalist's training and the base's
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Plan:
     final_epochs: int
     teachers: dict[str, int]  # network → how many of it are trained (assistants too)
     tables: int
+    tuned: list[str] = field(default_factory=list)  # paths over which the controls are tuned
+    tuning: int = 0  # how many of the trials do that
     notes: list[str] = field(default_factory=list)
     seconds: float | None = None
     disk_mb: float | None = None
@@ -37,8 +41,12 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     search, base = space.search, space.base
     wanted = trials or search.trials
     length = base.train.epochs
+    tuned = training.paths(space)
+    share = training.share(space)
+    tuning = training.trials(share, wanted)
+    searched = wanted - tuning
     rungs = asha.rungs(search.asha, length)
-    baselines = [name for name, _ in space.starting_points()][:wanted]
+    baselines = [name for name, _ in space.starting_points()][:searched]
     starts = len(baselines)
     stretches = [b - a for a, b in zip(rungs, [*rungs, length][1:], strict=True)]
     expected = (
@@ -48,16 +56,19 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     )
     exempt: float = starts if search.asha.exempt_baselines else 0
     if search.asha.exempt and rungs:
-        exempt += (wanted - exempt) / search.asha.exempt
+        exempt += (searched - exempt) / search.asha.exempt
     groups = len(space.per.options) if space.per else 1
     ends = exempt + (wanted - exempt) / search.asha.reduction ** len(rungs)
     seen_through = max(min(groups * search.finalists.top, wanted) - ends, 0)
     search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)
     search_epochs += round(seen_through * (length - rungs[0])) if rungs else 0
     search_epochs += search.racing.runs * asha.tells(search.asha, length)
-    finals = (search.finalists.top + len(CONTROLS)) * groups * search.finalists.seeds * length
+    final_epochs = finals.most_runs(space) * length
     asked = teachers(space)
-    out = Plan(wanted, baselines, branches(space), rungs, search_epochs, finals, {}, 0)
+    out = Plan(wanted, baselines, branches(space), rungs, search_epochs, final_epochs, {}, 0)
+    out.tuned, out.tuning = tuned, tuning
+    if tuned and search.finalists.seeds:
+        out.notes += _of_tuning(space, tuning)
     for (_, weights), m in asked.items():
         if weights == "train":
             out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1
@@ -78,6 +89,24 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     costly = [c for c in search.limits if c.metric == LATENCY]
     out.notes += [f"{c.metric} is known only after a trial" for c in costly]
     return out
+
+
+def _of_tuning(space: Space, tuning: int) -> list[str]:
+    """Where the controls have too few trials for an equal chance."""
+    over = ", ".join(training.paths(space))
+    if not tuning:
+        return [
+            f"{over} is varied, and the controls run at their finalist's values: what the answer"
+            " says of the distillation is then also said of these (search/controls/share)"
+        ]
+    groups = len(space.per.options) if space.per else 1
+    least = FEW * groups * sum(WEIGHTS.values())
+    if tuning >= least:
+        return []
+    return [
+        f"{tuning} trials are few to tune the controls: {least} (more search/trials, or a larger"
+        " search/controls/share) would give them a better chance"
+    ]
 
 
 def branches(space: Space) -> dict[str, list[str]]:
@@ -127,6 +156,11 @@ def text(space: Space, p: Plan) -> str:
         f"trials        {p.trials}, the first {len(p.baselines)} are baselines:"
         f" {', '.join(p.baselines) or 'none'}"
     ]
+    if p.tuning:
+        lines.append(
+            f"controls      {p.tuning} of the trials tune the student alone and reference KD over"
+            f" {', '.join(p.tuned)}"
+        )
     lines.append(
         f"rungs         {', '.join(map(str, p.rungs)) or 'none'} of {space.base.train.epochs}"
         " epochs"

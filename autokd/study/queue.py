@@ -8,6 +8,7 @@ the study goes on as if nothing had happened.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter
@@ -21,8 +22,10 @@ from autokd.study import asha, finals, ledger, limits, objectives, racing, ranki
 from autokd.study.jobs import DONE, TEST, Job
 from autokd.study.ledger import ENDED, Event, Ledger, Trial
 from autokd.study.outcomes import Outcomes
+from autokd.study.samplers.adapter import Adapter
 from autokd.study.suggestions import Costs, Suggestions
 from autokd.study.teaching import Teachers
+from autokd.study.tuning import Tuning
 
 MOST_DEATHS = 3  # of workers under one job, before it counts as failed
 MOST_REFUSED = 1000  # suggestions in a row
@@ -61,6 +64,7 @@ class Study:
         self.sign = self.search.objectives[0].sign
         self.suggestions = Suggestions(space, seed, jobs, costs)
         self.per = self.suggestions.per
+        self.tuning = Tuning(space, seed, jobs)
         self.running: set[int] = set()  # numbers of jobs
         self.teachers = Teachers(book)
         self._latest = TEST  # the latest number of a job that is no trial
@@ -87,8 +91,7 @@ class Study:
             return None
         table = self.book.table
         if table.finalists is None:
-            job = self._continued() or self._promoted() or self._new()
-            job = job or self._seen_through() or self._raced() or self._preload()
+            job = self._continued() or self._searched() or self._tuned() or self._preload()
             if job or self.running:
                 return job
             self._finish_search()
@@ -203,7 +206,7 @@ class Study:
     def _start(self, trial: Trial) -> Job:
         attempt = trial.attempt + 1
         self.running.add(trial.number)
-        judged = self._rungs(trial) if trial.searching else []
+        judged = self._rungs(trial) if trial.judged else []
         if trial.role == racing.REPEAT and (end := self._ends_at(trial)) < trial.length:
             judged = [end]
         self.book.append(
@@ -228,9 +231,18 @@ class Study:
                 return job
         return None
 
+    def _searched(self) -> Job | None:
+        """What the main search does next: None for good once its controls are tuned."""
+        since = self.book.table.since
+        if any(t.tuning and t.number >= since for t in self.trials.values()):
+            return None
+        if job := None if self._stopped() else self._promoted() or self._new():
+            return job
+        return self._seen_through() or self._raced()
+
     def _promoted(self) -> Job | None:
         """The paused trial of the highest rung that now is among its best."""
-        if self.search.asha.form != "promotion" or self._stopped():
+        if self.search.asha.form != "promotion":
             return None
         trials = [*self.trials.values()]
         trial = asha.promotable(trials, self.search.asha, self.metric, self.sign)
@@ -240,15 +252,23 @@ class Study:
         return self._start(trial)
 
     def _new(self) -> Job | None:
-        if self._stopped():
-            return None
+        wanted = self.trials_wanted - self.tuning.of(self.trials_wanted)
+        return self._begun(
+            lambda: (
+                None if sum(t.searching for t in self.trials.values()) >= wanted else self._suggest
+            )
+        )
+
+    def _begun(self, due: Callable[[], Callable[[], Trial | None] | None]) -> Job | None:
+        """A new trial. ``due``: what suggests it; None where none is to be begun."""
         refused = 0
         while refused < MOST_REFUSED:
             trials = self.trials.values()
             begun = sum(t.state == "waiting" or t.number in self.running for t in trials)
-            if begun >= self.jobs or sum(t.searching for t in trials) >= self.trials_wanted:
+            suggest = due() if begun < self.jobs else None
+            if suggest is None:
                 return None
-            trial = self._suggest()
+            trial = suggest()
             if trial is None:
                 refused += 1
             elif job := self._begin(trial):
@@ -271,6 +291,20 @@ class Study:
         reason = "its group lacks finalists"
         self.book.append("promoted", trial=trial.number, rung=trial.epochs, reason=reason)
         return self._start(trial)
+
+    def _tuned(self) -> Job | None:
+        """What tunes the controls, once nothing else runs or is begun any more."""
+        if not self.tuning.share:
+            return None
+        others = (t.state for t in self.trials.values() if not t.tuning)
+        if not {"waiting", "running"}.isdisjoint(others) or self._tuning_stopped():
+            return None
+
+        def due() -> Callable[[], Trial | None] | None:
+            found = self.tuning.due(self.trials, self.trials_wanted)
+            return found and (lambda: self._suggest_control(*found))
+
+        return self._promoted() or self._begun(due)
 
     def _raced(self) -> Job | None:
         """A further seed of a contender, once nothing new is begun any more."""
@@ -305,20 +339,29 @@ class Study:
         table = self.book.table
         if not table.stopping:
             spent = self.clock() - self.began
-            reason = limits.reached(table, self.search, spent, self._finals_seconds())
-            if reason:
+            share, ahead = self.tuning.share, self._finals_seconds()
+            if reason := limits.reached(table, self.search, spent, ahead, share):
                 self.book.append("stopping", reason=reason)
         return table.stopping
+
+    def _tuning_stopped(self) -> str:
+        """The same of the controls' own search."""
+        table = self.book.table
+        if not table.tuning_stopped:
+            spent = self.clock() - self.began
+            share, ahead = self.tuning.share, self._finals_seconds()
+            if reason := limits.tuning_reached(table, self.search, spent, ahead, share):
+                self.book.append("stopping", reason=reason, tuning=True)
+        return table.tuning_stopped
 
     def _finals_seconds(self) -> float:
         """What the finals are expected to take, at the pace of the epochs until now."""
         if not self.search.time:
             return 0.0
         paces = [e["seconds"] for e in self.book.events if e["event"] == "epoch" and e["seconds"]]
-        groups = len(self.per.options) if self.per else 1
         pace = statistics.fmean(paces) if paces else 0.0
         length = self.space.base.train.epochs
-        return limits.finals_seconds(pace, self.search, length, groups, self.jobs)
+        return math.ceil(finals.most_runs(self.space) / self.jobs) * length * pace
 
     def _suggest(self) -> Trial | None:
         """The next suggestion as a trial. None where the space excludes it."""
@@ -342,6 +385,31 @@ class Study:
             group=self.suggestions.group(point),
         )
         self.suggestions.sampler.asked[number] = asked
+        return self.trials[number]
+
+    def _suggest_control(self, source: Trial, control: str) -> Trial | None:
+        """The next trial that tunes this control of a trial. None where the space excludes it."""
+        number = len(self.trials)
+        point, question, asked = self.tuning.ask(source, control)
+        sampler = self.tuning.sampler(control, question)
+        whose: dict[str, Any] = {"control": control, "parent": source.number}
+        if reason := self.tuning.excluded(source, control, point):
+            self.book.append("refused", params=point.params, reason=reason, **whose)
+            sampler.refuse(asked)
+            return None
+        self.book.append(
+            "suggested",
+            trial=number,
+            role=ledger.TUNING,
+            recipe=parse(point.data).to_dict(),
+            params=point.params,
+            varied=point.varied,
+            branch=point.branch,
+            group=source.group,
+            question=question,
+            **whose,
+        )
+        sampler.asked[number] = asked
         return self.trials[number]
 
     # ------------------------------------------------------------ what the workers say
@@ -380,7 +448,7 @@ class Study:
             self.running.discard(trial.number)
             self.book.append("pruned", trial=trial.number, rung=rung, attempt=trial.attempt)
             return False
-        if not trial.searching or rung in trial.rungs or rung not in self._rungs(trial):
+        if not trial.judged or rung in trial.rungs or rung not in self._rungs(trial):
             return True
         if self._passes(trial, rung):
             self.book.append("promoted", trial=trial.number, rung=rung)
@@ -483,9 +551,15 @@ class Study:
         return ranking.best(trials, self.search, self.trials)
 
     def _tell(self, trial: Trial) -> None:
-        if trial.searching:
+        if trial.judged:
             reached = objectives.values(trial, self.search, self.trials)
-            self.suggestions.sampler.tell(trial, reached)
+            self._sampler(trial).tell(trial, reached)
+
+    def _sampler(self, trial: Trial) -> Adapter:
+        """The one that suggested it."""
+        if trial.tuning:
+            return self.tuning.sampler(trial.control, trial.question)
+        return self.suggestions.sampler
 
     # ------------------------------------------------------------ the end of the search
 
@@ -497,7 +571,9 @@ class Study:
             if trial.state == "paused":
                 rung, attempt = trial.epochs, trial.attempt
                 self.book.append("pruned", trial=trial.number, rung=rung, attempt=attempt)
-        groups, planned = finals.freeze(self.trials, self.search)
+        groups, planned = finals.freeze(
+            self.trials, self.search, lambda t: self.tuning.result(t, self.trials)
+        )
         stopped = self.book.table.stopping
         self.book.append("searched", durable=True, groups=groups, stopped=stopped, finals=planned)
 
@@ -511,12 +587,13 @@ class Study:
         events = self.book.events
         self.book.table = ledger.Table()
         for e in events:
-            if e["event"] == "suggested" and e["role"] in {"trial", "baseline"}:
-                self._ask_again(e)
-            elif e["event"] == "refused":
-                _, _, asked = self.suggestions.ask()
-                self.suggestions.sampler.refuse(asked)
+            asked = None
+            if e["event"] == "refused" or e.get("role") in {"trial", "baseline", ledger.TUNING}:
+                asked = self._ask_again(e)
             self.book.table.apply(e)
+            if e["event"] == "suggested" and asked is not None:
+                trial = self.trials[e["trial"]]
+                self._sampler(trial).asked[trial.number] = asked
             if e["event"] in told:
                 self._tell(self.trials[e["trial"]])
         self._raise_grace()
@@ -524,12 +601,22 @@ class Study:
             if trial.state == "running":
                 self._judge(trial)  # it may have reported at a rung and not been judged any more
 
-    def _ask_again(self, e: Event) -> None:
-        """Ask for a trial that the ledger has. Raises :class:`UserError` where another comes."""
-        _, point, asked = self.suggestions.ask()
+    def _ask_again(self, e: Event) -> Any:
+        """Ask for what the ledger has, a trial or what was refused. Raises :class:`UserError` where
+        another comes. Returns what Optuna is told of a trial by.
+        """
+        if control := e.get("control"):
+            point, question, asked = self.tuning.ask(self.trials[e["parent"]], control)
+            sampler = self.tuning.sampler(control, question)
+        else:
+            _, point, asked = self.suggestions.ask()
+            sampler = self.suggestions.sampler
+        if e["event"] == "refused":
+            sampler.refuse(asked)
+            return None
         if point.params != e["params"]:
             raise UserError(
                 f"trial {e['trial']}: the sampler now suggests {point.params}, the ledger"
                 f" says {e['params']}: another version of Optuna?"
             )
-        self.suggestions.sampler.asked[e["trial"]] = asked
+        return asked

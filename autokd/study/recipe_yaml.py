@@ -53,7 +53,7 @@ def recipe_text(study: str, table: Table, result: Result, metric: str) -> str:
             f" {words.shown(d, metric)}"
             for d in differences
         ]
-    heading += [words.interval(result)]
+    heading += [words.interval(result), words.tuned(result.tuned)]
     heading += [
         "Train it:    autokd train recipe.yaml",
         "Prove it:    autokd reproduce recipe.yaml",
@@ -213,6 +213,7 @@ def _results(table: Table, result: Result, metric: str) -> dict[str, Any]:
             if result.runs.get(role) and role != result.handed
         },
         "covers": words.interval(result),
+        **({"tuned": words.tuned(result.tuned)} if result.tuned else {}),
         "against": [_difference(d, metric) for d in result.differences],
     }
     if result.test_mean is not None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from autokd.space.settings import Search
 from autokd.study.comparison import Pair, compare
-from autokd.study.controls import CONTROLS, FINALIST
+from autokd.study.controls import CONTROLS, FINALIST, OWN, TUNED
 from autokd.study.ledger import Event, Table
 from autokd.study.outcomes import Outcomes
 from autokd.study.statistics import LEVEL, Difference, holm, judge, mean_and_sd
@@ -48,6 +48,14 @@ class Result:
     test_differences: list[Difference] = field(default_factory=list)
     # on validation the finalist was ahead, and test shows it worse than what is handed back
     overruled: bool = False
+    tuned: dict[str, Any] = field(default_factory=dict)  # as of `Tuning.result`
+
+    def against(self, own: str, differences: list[Difference]) -> Difference | None:
+        """What is said of an own control's role: the difference to the one that was tuned, where
+        there was to be one, else to the finalist's own.
+        """
+        role = TUNED[own] if TUNED[own] in self.runs else own
+        return next((d for d in differences if d.control == CONTROLS[role]), None)
 
     @property
     def headline(self) -> list[Difference]:
@@ -118,7 +126,7 @@ class _Judge:
         runs = {role: self._complete(numbers) for role, numbers in entry["runs"].items()}
         if not runs.get(FINALIST):
             return None
-        itself = [role for role in CONTROLS if entry["runs"].get(role) == entry["runs"][FINALIST]]
+        itself = [role for role in OWN if entry["runs"].get(role) == entry["runs"][FINALIST]]
         on_val = {
             role: {seed: self.table.trials[n].last[self.metric] for seed, n in own.items()}
             for role, own in runs.items()
@@ -128,7 +136,8 @@ class _Judge:
         handed = max(means, key=lambda role: self.sign * round(means[role], 9))
         first = runs[FINALIST][min(runs[FINALIST])]
         out = Result(entry["group"], entry["trial"], handed, 0.0, 0.0, [], first, runs, means)
-        out.itself = CONTROLS[itself[0]] if itself else ""
+        out.itself = OWN[itself[0]] if itself else ""
+        out.tuned = entry.get("tuned", {})
         out.differences = self._against(out, "validation", self.metric, on_val)
         metric = self.metric.replace("val/", "test/")
         on_test = self._on_test(runs, metric)
@@ -175,7 +184,8 @@ class _Judge:
         found = []
         for role, control in CONTROLS.items():
             ours, theirs = values[FINALIST], values.get(role, {})
-            if control == out.itself or not set(ours) & set(theirs):
+            # not with itself: it may be a control, and the tuned one as well
+            if out.runs.get(role) == out.runs[FINALIST] or not set(ours) & set(theirs):
                 continue
             pairs = {s: self._pair(out, role, s, part) for s in set(ours) & set(theirs)}
             d = compare(

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from autokd.space import thaw
-from autokd.study.controls import ALONE, CONTROLS, FINALIST, REFERENCE
+from autokd.study.controls import ALONE, CONTROLS, FINALIST, OWN, REFERENCE, TUNED
 from autokd.study.ledger import Event, Table, Trial
 from autokd.study.statistics import Difference
 from autokd.study.undertrained import of_trial
 from autokd.study.verdict import Result
 
-NAMES = {ALONE: "the student trained alone", REFERENCE: "reference KD"}  # in a sentence
+NAMES = {ALONE: "the student trained alone", REFERENCE: "reference KD"} | {
+    role: f"the {CONTROLS[role]}" for role in TUNED.values()
+}  # in a sentence
 LEFT_OUT = "other splits, views and teacher seeds are not in it"
 SEEDS_ALONE = (
     "The 95 % intervals are over seeds of student weights and batch order alone, as what came of"
@@ -37,8 +40,10 @@ WRONG = (
 
 
 def sentence(result: Result, metric: str) -> str:
-    """The answer: what is handed back where that is no finalist, and whether distillation helps."""
-    return " ".join([*_handed(result), _verdict(result, metric)])
+    """The answer: what is handed back where that is no finalist, whether distillation helps, and
+    what it adds to its own training where that is another question.
+    """
+    return " ".join([*_handed(result), _verdict(result, metric), *_added(result, metric)])
 
 
 def _handed(result: Result) -> list[str]:
@@ -55,12 +60,12 @@ def _handed(result: Result) -> list[str]:
 
 def _verdict(result: Result, metric: str) -> str:
     """Whether distillation helps: on test, where it was read."""
-    if result.itself == CONTROLS[ALONE]:
+    if result.itself == OWN[ALONE]:
         return "The best of the search is the student trained alone: nothing distilled beat it."
-    d = _alone(result.headline)
+    d = result.against(ALONE, result.headline)
     if d is None:
         return "The finals have no control to compare with: there is no verdict."
-    against = f"{figure(d, metric)} against the student alone{_on(result, metric)}."
+    against = f"{figure(d, metric)} against the {d.control}{_on(result, metric)}."
     if not math.isfinite(d.low):
         return f"No verdict: {against} That may be chance."
     if d.verdict == "better":
@@ -74,18 +79,40 @@ def _verdict(result: Result, metric: str) -> str:
     return " ".join([f"Whether distillation helps is not shown: {against}", *needed(d, metric)])
 
 
+def _added(result: Result, metric: str) -> list[str]:
+    """Beside a tuned control: what the distillation does for the training that the finalist has."""
+    told = result.against(ALONE, result.headline)
+    own = next((d for d in result.headline if d.control == OWN[ALONE]), None)
+    if told is None or own is None or told is own:
+        return []
+    return [
+        f"With the finalist's own training it adds {figure(own, metric)} to the student alone:"
+        f" {shown(own, metric)}."
+    ]
+
+
+def tuned(how: Mapping[str, Any]) -> str:
+    """How the controls were tuned (:attr:`Result.tuned`), where training was free."""
+    if not how:
+        return ""
+    over, trials = ", ".join(how["over"]), how["trials"]
+    if not trials:
+        return (
+            f"The search tuned {over}, and its controls ran at the finalist's values: these may be"
+            " part of the difference."
+        )
+    told = ", ".join(f"{OWN[role]} in {n}" for role, n in trials.items())
+    return f"Tuned over {over}, in trials: {told}, the search itself in {how['search']}."
+
+
 def _on(result: Result, metric: str) -> str:
     """On which pictures, and what the others say of it."""
     if not result.test_differences:
         return " on validation, which chose it and so flatters it"
-    on_validation = _alone(result.differences)
+    on_validation = result.against(ALONE, result.differences)
     if on_validation is None:
         return " on test"
     return f" on test ({figure(on_validation, metric)} on validation, which chose it)"
-
-
-def _alone(differences: Iterable[Difference]) -> Difference | None:
-    return next((d for d in differences if d.control == CONTROLS[ALONE]), None)
 
 
 def shown(d: Difference, metric: str) -> str:

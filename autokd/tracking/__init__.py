@@ -18,7 +18,8 @@ it has written.
 | parent's metrics | ``best/<objective>`` by epochs spent; ``teacher/<network>/…`` on validation;  |
 |                  | ``winner/…``                                                                  |
 | tags             | ``autokd.state``, ``.role``, ``.preset``, ``.rung``, ``.seed``, ``.branch``,  |
-|                  | ``.group``, ``.confirms``, …; verdicts on the parent                          |
+|                  | ``.group``, ``.confirms``, …; on the parent the verdicts, and how the         |
+|                  | controls were ``.tuned``                                                      |
 | status           | running RUNNING; paused SCHEDULED; complete FINISHED; pruned, interrupted     |
 |                  | KILLED; diverged, oom, failed FAILED                                          |
 | artifacts        | a trial's recipe.yaml; the parent's space.yaml, base.yaml, recipe.yaml,       |

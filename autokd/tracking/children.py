@@ -60,6 +60,7 @@ class Children:
         if trial.parent is not None:
             roles = CONTROLS | {REPEAT: f"trial {trial.parent} again"}
             role = roles.get(trial.role, f"finalist {trial.parent}")
+            role = f"tuning {CONTROLS[trial.control]}" if trial.tuning else role
             name = f"{trial.number:03d} {role}, seed {trial.seed}"
         return self.experiment.create_run(str(trial.number), shorten(name), trial.started, tags)
 

@@ -160,3 +160,5 @@ class Parent:
         batch.metrics += [(name, value, t, self.spent) for name, value in rows.items()]
         batch.tags |= {"autokd.winner": winner["trial"], "autokd.exported": winner["best_trial"]}
         batch.tags["autokd.handed_back"] = winner.get("handed", FINALIST)
+        if told := words.tuned(winner.get("tuned") or {}):
+            batch.tags["autokd.tuned"] = told

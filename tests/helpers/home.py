@@ -24,6 +24,7 @@ search:
   trials: 8
   asha: {grace_epochs: 1, reduction: 2, exempt: 0}
   finalists: {top: 1, seeds: 3}
+  controls: {share: 0}
 vary:
   distill/temperature/tau: {uniform: [1, 16]}
   train/lr: {choice: [0.1, 1.0e+6], prior: 0.1}

@@ -61,6 +61,11 @@ class Adapter:
         asked = self.study.ask()
         return space.point(lambda node: suggest(asked, node)), asked
 
+    def has_asked(self, fixed: Mapping[str, Any]) -> bool:
+        """Whether a point with these values is known."""
+        known = self.study.get_trials(deepcopy=False)
+        return any(fixed.items() <= t.params.items() for t in known)
+
     def refuse(self, asked: optuna.Trial) -> None:
         """Pruned before its first epoch, which TPE ranks last. Of a failed trial it learns nothing,
         and what it has not seen it likes best.
