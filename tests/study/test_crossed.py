@@ -58,8 +58,9 @@ def test_a_real_study_comes_out_as_the_two_way_bootstrap_says(name: str) -> None
     half = of_means(d, np.arange(d.shape[1])).half_width
     mean = float(d.mean())
     assert (mean - half > 0, mean + half < 0) == (low > 0, high < 0)
-    # which counts the noise of single answers three times, and so is the wider one
-    assert 0.65 < half / ((high - low) / 2) < 1
+    # which counts the noise of single answers three times, and so is the wider one; but it draws
+    # from five seeds without Student's t, and is narrower where these differ most
+    assert 0.65 < half / ((high - low) / 2) < 1.15
 
 
 def test_what_only_seeds_would_call_better_is_not_shown() -> None:
