@@ -2,8 +2,8 @@
 
 Top down: ``loading`` (document → space) → ``checks`` (the space as a whole) → ``space``
 (:class:`Space`) → ``baselines`` (what is tried first), ``vary`` (the ``vary:`` block) → ``tree``
-(what is free, filled to a point), ``settings`` (the ``search:`` block). Beside them ``schemas``,
-the documents' JSON schemas.
+(what is free, filled to a point), ``settings`` (the ``search:`` block). Beside them ``training``
+(what of it a control is tuned over) and ``schemas``, the documents' JSON schemas.
 """
 
 from autokd.space.loading import build, frozen_search, load, thaw
