@@ -80,7 +80,11 @@ def _verdict(result: Result, metric: str) -> str:
 
 
 def _added(result: Result, metric: str) -> list[str]:
-    """Beside a tuned control: what the distillation does for the training that the finalist has."""
+    """Beside a tuned control, where it has another training: what the distillation does for that
+    of the finalist.
+    """
+    if result.runs.get(ALONE) == result.runs.get(TUNED[ALONE]):
+        return []
     told = result.against(ALONE, result.headline)
     own = next((d for d in result.headline if d.control == OWN[ALONE]), None)
     if told is None or own is None or told is own:

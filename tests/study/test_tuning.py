@@ -312,6 +312,16 @@ def test_a_tuned_control_that_broke_off_gives_no_verdict(tmp_path: Path) -> None
     assert told == "The finals have no control to compare with: there is no verdict."
 
 
+def test_where_both_controls_are_one_it_is_said_once(tmp_path: Path) -> None:
+    study = new(tmp_path, made(trials=4))
+    drive(study, f=rate)
+    assert [t.control for t in tuning(study)] == [ALONE, REFERENCE]  # the finalist's training
+    (result,) = verdict.results(study.book.table, VAL, 1)
+    assert result.runs[ALONE] == result.runs[TUNED[ALONE]]
+    told = words.sentence(result, VAL)
+    assert "against the tuned student alone" in told and "own training" not in told
+
+
 def test_a_better_tuned_control_is_handed_back(tmp_path: Path) -> None:
     study = new(tmp_path, made(controls={"share": 0.5}))
     drive(study, f=lambda recipe, epoch: rate(recipe, epoch, gain=-0.04))
