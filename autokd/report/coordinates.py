@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autokd.recipe.document import canonical
-from autokd.report.charts import Layout, Trace, chart, highlight, strand, thin
+from autokd.report.charts import ORANGE, Layout, Trace, chart, highlight, strand, thin
 from autokd.report.parts import (
     branch_name,
     choices,
@@ -24,7 +24,7 @@ from autokd.report.parts import (
     wrapped,
 )
 from autokd.report.study_data import StudyData
-from autokd.space.tree import Leaf
+from autokd.space.tree import Leaf, is_number
 from autokd.study.ledger import Trial
 
 LINES = 240  # drawn of a long study
@@ -32,55 +32,72 @@ AXES = 9  # in one chart
 UNUSED = -0.14  # the height of the lane; values lie between 0 and 1
 # worst fifth to best: lighter to darker, also in grey
 SCALE = ["#c8c8c8", "#a5b4c4", "#6f9fc8", "#2b7bba", "#08306b"]
+STOPPED, PALE = len(SCALE), "#e4e4e4"  # as a fifth of their own
 STILL = {"showgrid": False, "zeroline": False, "fixedrange": True}
 
 
 def parallel(study: StudyData) -> str:
     """One axis a parameter; a trial whose branch does not have it runs through the lane below the
-    axis.
+    axis. Ranked are the trials that ran to their end, each among its rivals.
     """
-    epoch = study.common_epoch(study.searched)
-    trials = [t for t in study.ranked if epoch and study.value(t, epoch) is not None]
+    trials = [*study.complete, *(t for t in study.ranked if t.state != "complete")]
     paths = list(dict.fromkeys(path for t in trials for path in t.varied))
     paths = [
         p
         for p in paths
         if len({canonical(t.varied[p]) if p in t.varied else None for t in trials}) > 1
     ]
-    if len(trials) < 3 or not paths:
+    if len(trials) < 3 or not study.complete or not paths:
         return ""
-    trials.sort(key=lambda t: -study.sign * (study.value(t, epoch) or 0))
-    shown = thin(trials, LINES)
     everywhere = [p for p in paths if all(p in t.varied for t in trials)]
-    text = (
-        f"Each line is a trial, darker the better after {epoch} epochs, which all of these"
-        f" {len(trials)} reached."
-    )
-    text += (
-        f" Drawn: the best {LINES // 3}, and {len(shown) - LINES // 3} of the others."
-        if len(shown) < len(trials)
-        else ""
-    )
-    text += (
-        " A line in the lane “not used” belongs to a branch without that parameter."
-        if everywhere != paths
-        else ""
-    )
+    intro = note(_intro(study, trials, everywhere != paths))
     if len(paths) <= AXES:
-        return note(text) + _figure(
-            study, shown, paths, epoch, "Parallel coordinates of the search's trials."
-        )
+        return intro + _figure(study, trials, paths, "Parallel coordinates of the search's trials.")
     common = _figure(
         study,
-        shown,
+        trials,
         everywhere or paths[: AXES - 1],
-        epoch,
         "Parallel coordinates of what every trial has.",
     )
-    return note(text) + common + "".join(_branches(study, trials, paths, epoch))
+    return intro + common + "".join(_branches(study, trials, paths))
 
 
-def _branches(study: StudyData, trials: list[Trial], paths: list[str], epoch: int) -> Iterator[str]:
+def _intro(study: StudyData, trials: list[Trial], lane: bool) -> str:
+    """What a line is, and by what it is ranked."""
+    among = f", among those of its {label(_grouped(study))}" if _grouped(study) else ""
+    text = (
+        f"Each line is a trial. Darker: the better its {study.metric} at the end of its run, one"
+        f" seed{among}; so ranked are the {len(study.complete)} trials that ran to their end."
+    )
+    if stopped := len(trials) - len(study.complete):
+        text += (
+            f" {stopped} that were paused, stopped or are still at it are the palest lines: they"
+            " have no final value, and reach no last axis."
+        )
+    drawn = len(_drawn(study, trials))
+    text += f" Drawn: {drawn} of {len(trials)}, the best among them." if drawn < len(trials) else ""
+    if study.won:
+        text += " Orange: what won" + (" in each group." if len(study.won) > 1 else ".")
+    if lane:
+        text += " A line in the lane “not used” belongs to a branch without that parameter."
+    return text
+
+
+def _grouped(study: StudyData) -> str:
+    """The path that groups the finals, where there are several groups."""
+    return study.search.finalists.per or "" if len(study.groups) > 1 else ""
+
+
+def _drawn(study: StudyData, trials: list[Trial]) -> list[Trial]:
+    """Not all of a long study: ranked ones before others, and what won."""
+    ranked = [t for t in trials if t.state == "complete"]
+    others = [t for t in trials if t.state != "complete"]
+    kept = thin(ranked, LINES - min(len(others), LINES // 3))
+    kept += [t for t in study.won if t in trials and t not in kept]
+    return kept + thin(others, max(LINES - len(kept), 0))
+
+
+def _branches(study: StudyData, trials: list[Trial], paths: list[str]) -> Iterator[str]:
     """A chart for each branch, of what differs within it."""
     for branch in sorted({t.branch for t in trials}):
         own = [t for t in trials if t.branch == branch]
@@ -94,7 +111,7 @@ def _branches(study: StudyData, trials: list[Trial], paths: list[str], epoch: in
             name = branch_name(branch)
             yield folded(
                 f"{name}: {len(own)} trials",
-                _figure(study, thin(own, LINES), of, epoch, f"Parallel coordinates of {name}."),
+                _figure(study, own, of, f"Parallel coordinates of {name}."),
             )
 
 
@@ -108,7 +125,7 @@ class Axis:
     path: str
     values: list[Any]
     log: bool = False
-    kinds: list[Any] | None = None  # of a choice, in the space's order
+    kinds: list[Any] | None = None  # of a choice: numbers in order, others as the space has them
 
     def at(self, value: Any, jitter: float = 0.0) -> float:
         if self.kinds is not None:
@@ -139,18 +156,22 @@ def _axis(study: StudyData, path: str, trials: Sequence[Trial]) -> Axis:
         if path in (leaf.path, leaf.name) and isinstance(leaf, Leaf)
     ]
     listed = [v for leaf in leaves if leaf.kind == "choice" for v in leaf.options]
-    if listed or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+    ranged = [leaf for leaf in leaves if leaf.kind != "choice"]
+    # in one branch a range and in another a choice is still a number
+    numbers = all(is_number(v) for v in values)
+    if not numbers or (listed and not ranged):
         kinds = {canonical(v): v for v in [*listed, *values]}
         used = {canonical(v) for v in values}
-        return Axis(path, values, kinds=[v for k, v in kinds.items() if k in used])
+        own = [v for k, v in kinds.items() if k in used]
+        return Axis(path, values, kinds=sorted(own) if numbers else own)
     if min(values) <= 0:
         return Axis(path, values)
     return Axis(
         path,
         values,
         log=(
-            any(leaf.kind == "log_uniform" for leaf in leaves)
-            if leaves
+            any(leaf.kind == "log_uniform" for leaf in ranged)
+            if ranged
             else max(values) / min(values) > 50
         ),
     )
@@ -159,20 +180,18 @@ def _axis(study: StudyData, path: str, trials: Sequence[Trial]) -> Axis:
 # ---------------------------------------------------------------- figure
 
 
-def _figure(
-    study: StudyData, trials: list[Trial], paths: list[str], epoch: int, caption: str
-) -> str:
-    """``trials``: best first. A parameter that none of them has, all that have it having been
-    thinned out, gets no axis.
+def _figure(study: StudyData, trials: list[Trial], paths: list[str], caption: str) -> str:
+    """A parameter that none of those drawn has, all that have it having been thinned out, gets no
+    axis.
     """
+    trials = _drawn(study, trials)
     paths = [p for p in paths if any(p in t.varied for t in trials)]
     axes = [_axis(study, path, trials) for path in paths]
-    final = Axis(study.metric, [study.value(t, epoch) for t in trials])
+    ends = [study.value(t) for t in trials if t.state == "complete"]
+    final = [Axis(study.metric, ends)] if ends else []
     lane = any(p not in t.varied for t in trials for p in paths)
-    names = [
-        *(_two_lines(label(path)) for path in paths),
-        f"{plain(study.metric)}<br>after {epoch}",
-    ]
+    names = [_two_lines(label(path)) for path in paths]
+    names += [f"{plain(study.metric)}<br>at the end"] if final else []
     layout = {
         "xaxis": (
             STILL
@@ -188,13 +207,13 @@ def _figure(
             }
         ),
         "yaxis": STILL | {"visible": False, "range": [UNUSED - 0.08 if lane else -0.06, 1.06]},
-        "annotations": _annotations([*axes, final], lane),
+        "annotations": _annotations([*axes, *final], lane),
         "shapes": _shapes(len(names), lane),
         "margin": {"l": 46, "r": 46, "t": 56, "b": 36},
         "legend": {"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0},
     }
     return chart(
-        [*_traces(study, trials, axes, final, epoch), highlight()],
+        [*_traces(study, trials, axes, final), highlight()],
         layout,
         caption,
         height=440,
@@ -202,36 +221,59 @@ def _figure(
     )
 
 
+Line = tuple[list[int], list[float], str]
+
+
 def _traces(
-    study: StudyData, trials: list[Trial], axes: list[Axis], final: Axis, epoch: int
+    study: StudyData, trials: list[Trial], axes: list[Axis], final: list[Axis]
 ) -> Iterator[Trace]:
-    """One a fifth, the best on top."""
-    fifths: dict[int, list[tuple[list[int], list[float], str]]] = defaultdict(list)
-    for place, t in enumerate(trials):
-        value, jitter = study.value(t, epoch), (t.number * 0.618034) % 1 - 0.5
-        ys = [
-            a.at(t.varied[a.path], jitter) if a.path in t.varied else UNUSED + 0.05 * jitter
-            for a in axes
-        ]
-        ys.append(final.at(value))
-        text = wrapped(
-            [f"trial {t.number}: {study.metric} {number(value)} after {epoch} epochs", choices(t)]
-        )
-        fifths[place * len(SCALE) // len(trials)].append(
-            (list(range(len(ys))), [round(y, 4) for y in ys], text)
-        )
+    """What was stopped, then one a fifth, the best on top, and above all what won."""
+    fifths: dict[int, list[Line]] = defaultdict(list)
+    won: list[Line] = []
+    places = _fifths(study)
+    for t in trials:
+        line = _line(study, t, axes, final)
+        fifths[places.get(t.number, STOPPED)].append(line)
+        won += [line] if t in study.won else []
     best, others = ((2.2, 1), (1.2, 0.75)) if len(trials) <= 100 else ((1.2, 0.75), (0.8, 0.5))
     worst = len(SCALE) - 1
     for fifth in sorted(fifths, reverse=True):
-        name = {0: "best fifth", worst: "worst fifth"}.get(fifth, "")
+        name = {0: "best fifth", worst: "worst fifth", STOPPED: "stopped early"}.get(fifth, "")
         width, opacity = best if fifth == 0 else others
         look = {
-            "line": {"color": SCALE[worst - fifth], "width": width},
+            "line": {"color": PALE if fifth == STOPPED else SCALE[worst - fifth], "width": width},
             "opacity": opacity,
             "name": name,
             "showlegend": bool(name),
         }
         yield strand(fifths[fifth]) | look
+    if won:
+        look = {"line": {"color": ORANGE, "width": 3.5}, "name": "winner", "showlegend": True}
+        yield strand(won) | look
+
+
+def _fifths(study: StudyData) -> dict[int, int]:
+    """Trial → the fifth of its rivals in which it ended, 0 the best."""
+    return {
+        t.number: place * len(SCALE) // len(own)
+        for own in study.rivals.values()
+        for place, t in enumerate(own)
+    }
+
+
+def _line(study: StudyData, t: Trial, axes: list[Axis], final: list[Axis]) -> Line:
+    value, jitter = study.value(t), (t.number * 0.618034) % 1 - 0.5
+    ys = [
+        a.at(t.varied[a.path], jitter) if a.path in t.varied else UNUSED + 0.05 * jitter
+        for a in axes
+    ]
+    told = f"trial {t.number}: {study.metric} {number(value)} after {t.epochs} epochs"
+    if t.state == "complete":
+        ys += [a.at(value) for a in final]
+    else:
+        told += f", {t.state}"
+    text = wrapped([told, choices(t)])
+    return list(range(len(ys))), [round(y, 4) for y in ys], text
 
 
 def _annotations(axes: list[Axis], lane: bool) -> list[Layout]:

@@ -4,6 +4,8 @@ are enough trials to say.
 
 from __future__ import annotations
 
+import statistics
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,38 +21,43 @@ MOST = 200  # trials: the time of fANOVA grows with their square
 
 
 def importances(study: StudyData) -> str:
-    """A card for each branch, and where there are several one for all trials."""
+    """A card for each branch, and where there are several one for all trials; of trials that ran to
+    their end, and where the finals are held in groups, within these.
+    """
     branches = sorted({t.branch for t in study.searched if t.varied})
     if not branches:
         return ""
-    parts = [("all trials, what they have in common", study.searched)] if len(branches) > 1 else []
+    parts = [("all trials, what they have in common", study.complete)] if len(branches) > 1 else []
     parts += [
-        (branch_name(b), [t for t in study.searched if t.branch == b and t.varied])
+        (branch_name(b), [t for t in study.complete if t.branch == b and t.varied])
         for b in branches
     ]
+    cards, unknown = [], []
+    for name, trials in parts:
+        shares, why = importance(study, trials)
+        if shares is None:
+            unknown.append(f"{name} ({why})")
+            continue
+        bars = "".join(_bars(study, shares))
+        cards.append(
+            f"<div class=card><h3>{esc(name)}</h3>{bars}<p><small>{esc(why)}</small></p></div>"
+        )
+    rest = note(f"Not known: {'; '.join(unknown)}.") if unknown else ""
+    return note(_intro(study)) + f'<div class="cards">{"".join(cards)}</div>' + rest
+
+
+def _intro(study: StudyData) -> str:
     text = (
-        "The share of the differences between trials that a parameter explains (fANOVA on a random"
-        " forest). "
+        f"The share of the differences in {study.metric} at the end of training that a parameter"
+        " explains, among the trials that ran to their end (fANOVA on a random forest). "
     )
-    text += "R² is the forest's, on trials it did not see: near 0, the shares mean little."
-    cards = "".join(
-        f"<div class=card><h3>{esc(name)}</h3>{_card(study, trials)}</div>"
-        for name, trials in parts
-    )
-    return note(text) + f'<div class="cards">{cards}</div>'
-
-
-def _card(study: StudyData, trials: list[Trial]) -> str:
-    epoch = study.common_epoch(trials)
-    own = [t for t in trials if epoch and study.value(t, epoch) is not None]
-    shares, why = (
-        importance(study, own, epoch)
-        if len(own) >= LEAST
-        else (None, f"{len(own)} trials, fewer than {LEAST}")
-    )
-    if shares is None:
-        return f"<p><small>not known: {esc(why)}</small></p>"
-    return "".join(_bars(study, shares)) + f"<p><small>{esc(why)}</small></p>"
+    if len(study.groups) > 1:
+        per = label(study.search.finalists.per or "group")
+        text += (
+            f"Each value counts as its distance from the mean of its {per}, as a winner is looked"
+            f" for in each: what {per} itself does is not in it. "
+        )
+    return text + "R² is the forest's, on trials it did not see: near 0, the shares mean little."
 
 
 def _bars(study: StudyData, shares: list[tuple[str, float]]) -> Iterator[str]:
@@ -64,25 +71,53 @@ def _bars(study: StudyData, shares: list[tuple[str, float]]) -> Iterator[str]:
         )
 
 
-def importance(
-    study: StudyData, trials: list[Trial], epoch: int
-) -> tuple[list[tuple[str, float]] | None, str]:
-    """Shares by Optuna's names, largest first, and how far to trust them; or None, and why."""
-    trials = sorted(thin(trials, MOST), key=lambda t: t.number)
-    values: list[float] = [v for t in trials if (v := study.value(t, epoch)) is not None]
-    assert len(values) == len(trials)
+def importance(study: StudyData, trials: list[Trial]) -> tuple[list[tuple[str, float]] | None, str]:
+    """Shares by Optuna's names, largest first, and how far to trust them; or None, and why.
+    ``trials``: that ran to their end.
+    """
+    values = _ends(study, trials)
+    trials = sorted(thin([t for t in trials if t.number in values], MOST), key=lambda t: t.number)
+    if len(trials) < LEAST:
+        return None, f"{len(trials)} to compare at their end, fewer than {LEAST}"
+    ends = [values[t.number] for t in trials]
     names = [n for n in trials[0].params if all(n in t.params for t in trials)]
+    names = [n for n in names if not (len(study.groups) > 1 and _groups_by(study, n))]
     names = [n for n in names if len({canonical(t.params[n]) for t in trials}) > 1]
-    if not names or max(values) == min(values):
+    if not names or max(ends) == min(ends):
         return None, "all of these trials are alike"
     ranges = {n: _distribution(study, n, [t.params[n] for t in trials]) for n in names}
-    r2 = _explained(trials, values, ranges)
-    known = f"{len(trials)} trials after {epoch} epochs"
+    r2 = _explained(trials, ends, ranges)
+    known = f"{len(trials)} trials at their end"
     if len(names) == 1:
         return [(names[0], 1.0)], f"the only parameter; {known}, R² {r2:.2f}"
     if r2 <= 0:
         return None, f"{known} tell no parameter from chance (R² {r2:.2f})"
-    return _shares(trials, values, ranges), f"{known}, R² {r2:.2f}"
+    return _shares(trials, ends, ranges), f"{known}, R² {r2:.2f}"
+
+
+def _ends(study: StudyData, trials: list[Trial]) -> dict[int, float]:
+    """Trial → the objective at its end; where there are groups, less the mean of its group, if that
+    has two trials to compare.
+    """
+    found = {t.number: v for t in trials if (v := study.value(t)) is not None}
+    if len(study.groups) < 2:
+        return found
+    groups: dict[str, list[int]] = defaultdict(list)
+    for t in trials:
+        if t.number in found:
+            groups[canonical(t.group)].append(t.number)
+    return {
+        n: found[n] - statistics.fmean(found[m] for m in own)
+        for own in groups.values()
+        for n in own
+        if len(own) > 1
+    }
+
+
+def _groups_by(study: StudyData, name: str) -> bool:
+    """Whether it is the parameter that groups the finals. ``name``: Optuna's."""
+    leaf = study.leaves.get(name)
+    return study.search.finalists.per in {name, leaf.path if leaf else None}
 
 
 def _explained(trials: list[Trial], values: list[float], ranges: dict[str, Any]) -> float:

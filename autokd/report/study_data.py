@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from autokd.space import frozen_search, thaw
 from autokd.space.tree import Free
 from autokd.study import racing, ranking, verdict
 from autokd.study.controls import CONTROLS, FINALIST
-from autokd.study.ledger import BROKEN, ENDED, Event, Table, Trial
+from autokd.study.ledger import BROKEN, Event, Table, Trial
 from autokd.study.ranking import place
 
 ROLES = {FINALIST: "winner"} | {
@@ -25,7 +24,8 @@ class StudyData:
     of each picture.
 
     ``ranked``: the search's trials that have a value, full-length ones first, then best
-    first.
+    first. ``complete``: those of them that ran to their end; ``rivals``: the same by group
+    (`finalists/per`), as a winner is looked for in each.
     """
 
     def __init__(self, name: str, events: list[Event], table: Table, folder: Path | None = None):
@@ -49,8 +49,14 @@ class StudyData:
             self.ranked = ranking.best(able, self.search, table.trials)
         else:
             self.ranked = sorted(able, key=lambda t: place(t, self.metric, self.sign))
+        self.complete = [t for t in self.ranked if t.state == "complete"]
         groups = {canonical(t.group): t.group for t in self.searched if t.group is not None}
         self.groups = sorted(groups.values(), key=lambda g: (str(type(g)), g))
+        self.rivals = {
+            key: [t for t in self.complete if canonical(t.group) == key]
+            for key in dict.fromkeys(canonical(t.group) for t in self.complete)
+        }
+        self.won = [table.trials[r.trial] for r in verdict.winners(self.results)]
 
     def value(self, t: Trial, epoch: int | None = None) -> float | None:
         """The objective after its last epoch, or after that one; None for a run that broke off, and
@@ -71,15 +77,6 @@ class StudyData:
 
     def full(self, t: Trial) -> bool:
         return t.full
-
-    def common_epoch(self, trials: Sequence[Trial]) -> int:
-        """The last epoch that all of them reached, those aside that broke off or are still at
-        it.
-        """
-        done = [
-            t.epochs for t in trials if t.state in ENDED | {"paused"} and self.value(t) is not None
-        ]
-        return min(done, default=0)
 
     def runs(self, role: str) -> list[Trial]:
         """The overall winner's runs, or its controls'."""

@@ -58,7 +58,8 @@ def leaderboard(study: StudyData) -> str:
     for place, t in enumerate(study.ranked[:ROWS], 1):
         cells = [
             str(place),
-            f"{t.number}" + (f"<br><small>{esc(t.name)}</small>" if t.name else ""),
+            f"{t.number}{' <em>winner</em>' if t in study.won else ''}"
+            + (f"<br><small>{esc(t.name)}</small>" if t.name else ""),
         ]
         cells += [esc(short(t.group))] if study.groups else []
         cells += [

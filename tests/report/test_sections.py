@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from autokd import report
+from autokd.report import coordinates
 from autokd.study import ledger
 from autokd.study.ledger import Trial
 from tests.helpers.synthetic import Story
@@ -46,23 +47,28 @@ def test_rank_correlation_counts_only_what_ran_on_whatever_its_rank(tmp_path: Pa
 def test_importance_finds_what_matters_and_says_when_nothing_is_known(finished: Path) -> None:
     view = report.StudyData("demo", *ledger.read(finished))
     own, draw = list(view.searched[:40]), random.Random(0)
+    view.groups = []
     for t in own:
+        t.group = None
         t.params = {"a": draw.random(), "b": draw.random(), "c": draw.choice(["x", "y"])}
         t.state = "complete"
         t.metrics = {1: {"val/accuracy": 0.5 + 0.4 * t.params["a"] + 0.02 * t.params["b"]}}
-    found, why = report.importance(view, own, 1)
+    found, why = report.importance(view, own)
     assert found is not None
     assert found[0][0] == "a"
     assert found[0][1] > 0.8
     assert math.isclose(sum(s for _, s in found), 1.0)
-    assert "40 trials after 1 epochs" in why
+    assert "40 trials at their end" in why
     for t in own:
         t.metrics = {1: {"val/accuracy": draw.random()}}
-    found, why = report.importance(view, own, 1)
+    found, why = report.importance(view, own)
     assert found is None and "chance" in why
     view = report.StudyData("demo", *ledger.read(finished))
-    view.searched = view.searched[:10]
-    assert re.search(rf"not known: \d trials, fewer than {report.LEAST}", report.importances(view))
+    view = report.StudyData("demo", *ledger.read(finished))
+    view.complete = view.complete[:5]
+    assert re.search(
+        rf"\(\d to compare at their end, fewer than {report.LEAST}\)", report.importances(view)
+    )
 
 
 def test_parallel_coordinates_have_a_lane_for_what_a_branch_lacks(finished: Path) -> None:
@@ -78,8 +84,8 @@ def test_parallel_coordinates_have_a_lane_for_what_a_branch_lacks(finished: Path
         for x, y in zip(t["x"], t["y"], strict=True)
         if x == beta and y < -0.05
     )
-    shown = [t for t in view.ranked if view.value(t, 9) is not None]
-    assert below == sum(1 for t in shown if "distill/temperature/beta" not in t.varied) > 0
+    lines = [*view.ranked, *view.won]  # what won is drawn once more
+    assert below == sum(1 for t in lines if "distill/temperature/beta" not in t.varied) > 0
     for t in view.searched:  # too many for one chart: what all have, and a chart for each branch
         t.varied |= (
             {
@@ -106,14 +112,11 @@ def test_what_only_trials_that_are_not_drawn_have_gets_no_axis(
 ) -> None:
     monkeypatch.setattr("autokd.report.coordinates.LINES", 9)
     view = report.StudyData("demo", *ledger.read(finished))
-    trials = sorted(
-        (t for t in view.ranked if view.value(t, 9) is not None),
-        key=lambda t: -(view.value(t, 9) or 0),
-    )
-    drawn = {t.number for t in report.thin(trials, 9)}
-    next(t for t in trials if t.number not in drawn).varied["rare"] = value
+    drawn = {t.number for t in coordinates._drawn(view, view.ranked)}
+    next(t for t in view.ranked if t.number not in drawn).varied["rare"] = value
     text = report.parallel(view)
-    assert "the best 3, and 6 of the others" in text and "weight" in text and "rare" not in text
+    assert f"Drawn: {len(drawn)} of {len(view.ranked)}" in text
+    assert {t.number for t in view.won} <= drawn and "weight" in text and "rare" not in text
 
 
 def test_time_is_split_as_the_ledger_tells_it(tmp_path: Path) -> None:
