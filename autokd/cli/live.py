@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
 
-from autokd.cli.summary import varied
 from autokd.study import asha, finals, racing, undertrained, words
+from autokd.study.choices import choices
 from autokd.study.controls import CONTROLS
 from autokd.study.ledger import BROKEN, ENDED, Event, Trial
 
@@ -218,7 +218,7 @@ class LiveView:
                 f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at"
                 f" epoch {best[0].epochs}",
             )
-            grid.add_row("", varied(best[0]))
+            grid.add_row("", choices(best[0]))
         text = Text()
         for state in ORDER:
             if states[state]:

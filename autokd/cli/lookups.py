@@ -193,6 +193,7 @@ def datasets(
     if verify:
         data.verify(settings)
     about = pack.about() | ({"verified": True} if verify else {})
+    about |= {"note": "; ".join(told)} if (told := data.notes(settings)) else {}
     if as_json:
         print(json.dumps(about))
     else:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from autokd.study import verdict, words
+from autokd.study.choices import choices
 from autokd.study.controls import FINALIST
 from autokd.study.ledger import BROKEN
 from autokd.study.statistics import Difference
-from autokd.study.words import group, reasons, varied
+from autokd.study.words import group, reasons
 
 if TYPE_CHECKING:
     from autokd.engine.search import SearchResult
@@ -27,15 +28,20 @@ def as_text(outcome: SearchResult) -> str:
     for result in verdict.winners(outcome.results):
         source = table.trials[result.trial]
         of = group(table, result)
-        lines += ["", (f"{of}: " if of else "") + f"trial {result.trial} ({varied(source)})"]
+        lines += ["", (f"{of}: " if of else "") + f"trial {result.trial} ({choices(source)})"]
         if result.handed != FINALIST:
             lines.append(
                 f"  handed back: {words.NAMES[result.handed]}; the finalist was not better"
             )
         if result.test_mean is not None:
             read = words.times(len(table.tests))
+            n = len(result.seeds)
+            over = f", the mean of {n} seeds" if n > 1 else ""
+            own = words.exported(table, result, metric) if n > 1 else None
+            alone = f"; the exported student's own {own[1]:.4f}" if own else ""
             lines.append(
                 f"  test, read {read}: {metric.replace('val/', '')} {result.test_mean:.4f}"
+                f"{over}{alone}"
             )
             lines += _against(result.test_differences, metric)
         over = (

@@ -6,7 +6,7 @@ looks at.
 """
 
 from autokd.data.dataset import Dataset, Split, load
-from autokd.data.packs import downloads_folder, pack, too_small, verify
+from autokd.data.packs import downloads_folder, notes, pack, verify
 from autokd.data.pictures import Pictures
 from autokd.data.sources import Contents, Part
 from autokd.data.splits import cut, stratified
@@ -23,9 +23,9 @@ __all__ = [
     "cut",
     "downloads_folder",
     "load",
+    "notes",
     "pack",
     "resize",
     "stratified",
-    "too_small",
     "verify",
 ]

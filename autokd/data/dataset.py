@@ -23,7 +23,7 @@ from autokd.data.packfile import Pack
 from autokd.data.packs import pack
 from autokd.data.pictures import Pictures
 from autokd.data.placing import default_budget, place
-from autokd.data.splits import cases, cut, stratified
+from autokd.data.splits import cases, cut, note, stratified
 from autokd.errors import UserError
 from autokd.recipe import DataSettings
 
@@ -125,6 +125,7 @@ def _load(found: Pack, settings: DataSettings, device: str, budget: int) -> Data
         "stored": f"{found.side}×{found.side}" if found.side else f"short side up to {largest}",
         "mapped": isinstance(ours.pictures, Pictures) and ours.pictures.mapped is not None,
     }
+    summary |= {"note": told} if (told := note(found, settings)) else {}
     return Dataset(
         train=ours,
         validation=held,

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from autokd.cache import default_cache
-from autokd.data import packfile, packing, sources
+from autokd.data import packfile, packing, sources, splits
 from autokd.data.packfile import Pack
 from autokd.data.sources import Contents
 from autokd.errors import UserError
@@ -147,17 +147,19 @@ class ProgressLine:
             print(text, end="\r" if live and done < total else "\n", file=sys.stderr, flush=True)
 
 
-def too_small(settings: DataSettings) -> str:
-    """A note where every picture has to be enlarged for the recipe's resolution; ``""`` where one
-    need not be. UserError as :func:`pack`.
+def notes(settings: DataSettings) -> list[str]:
+    """What one would not expect of the data: that every picture has to be enlarged for the recipe's
+    resolution, that val/ is read as test. UserError as :func:`pack`.
     """
-    largest = int(pack(settings).sizes.min(1).max())
-    if largest >= settings.resolution:
-        return ""
-    return (
-        f"data/resolution is {settings.resolution}, and no picture's short side has more than"
-        f" {largest} px: all are enlarged"
-    )
+    found = pack(settings)
+    out = [told] if (told := splits.note(found, settings)) else []
+    largest = int(found.sizes.min(1).max())
+    if largest < settings.resolution:
+        out.append(
+            f"data/resolution is {settings.resolution}, and no picture's short side has more than"
+            f" {largest} px: all are enlarged"
+        )
+    return out
 
 
 def verify(settings: DataSettings, *, data_dir: str | Path | None = None) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from autokd import rng
 from autokd.data.packfile import Pack
+from autokd.data.sources.folders import VALIDATION
 from autokd.errors import UserError
 from autokd.recipe import DataSettings
 
@@ -97,6 +98,27 @@ def cases(pack: Pack, settings: DataSettings) -> np.ndarray:
     return groups_of(pack, settings.group_by)
 
 
+def tested_on_val(pack: Pack) -> str | None:
+    """The folder, named as one of validation pictures are, that is the test part for want of a
+    test folder; None where there is no such thing.
+    """
+    if "test" not in pack.parts or "validation" in pack.parts:
+        return None
+    paths, first = pack.paths(), int(pack.rows("test")[0])
+    top = paths[first].partition("/")[0] if paths else ""
+    return top if top.lower() in VALIDATION else None
+
+
+def note(pack: Pack, settings: DataSettings) -> str:
+    """What one would not expect of the parts: that val/ is read as test; ``""``: nothing."""
+    if settings.validation == "folder" or (top := tested_on_val(pack)) is None:
+        return ""
+    return (
+        f"there is no test/, so the pictures of {top}/ are the test pictures, and validation is cut"
+        " from train; data: {validation: folder} makes them validation"
+    )
+
+
 def cut(pack: Pack, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows of train, validation and test, ascending. Raises :class:`UserError` where a class is
     too small for that.
@@ -115,12 +137,20 @@ def cut(pack: Pack, settings: DataSettings) -> tuple[np.ndarray, np.ndarray, np.
         return left[chosen]
 
     cuts = []
-    if "test" not in pack.parts:
+    parts = set(pack.parts)
+    if settings.validation == "folder":
+        if "validation" not in parts and (tested_on_val(pack) is None):
+            raise UserError("data/validation: folder: the data has no val/ beside its train/")
+        if "validation" not in parts:
+            rows["validation"], rows["test"] = rows["test"], rows["validation"]
+            parts = {"train", "validation"}
+    if "test" not in parts:
         rows["test"] = held(settings.test, "split/test")
         cuts += [("test", settings.test)] if settings.test else []
-    if "validation" not in pack.parts or not settings.validation:
-        rows["validation"] = held(settings.validation, "split/validation")
-        cuts += [("validation", settings.validation)] if settings.validation else []
+    share = settings.validation
+    if isinstance(share, float) and ("validation" not in parts or not share):
+        rows["validation"] = held(share, "split/validation")
+        cuts += [("validation", share)] if share else []
     _large_enough(pack, rows, cuts, groups)
     return rows["train"], rows["validation"], rows["test"]
 

@@ -62,9 +62,9 @@ def check_needs(space: Space, view: View | None = None) -> None:
     if space.base.data.name not in EMBEDDED:
         from autokd import data
 
-        note = data.too_small(space.base.data)
-        if note and view and not view.quiet:
-            view.say(f"note: {note}")
+        for note in data.notes(space.base.data):
+            if view and not view.quiet:
+                view.say(f"note: {note}")
 
 
 def _writable(folder: Path, what: str, advice: str) -> None:

@@ -28,7 +28,7 @@ def probe(space: Space, plan: Plan, jobs: int) -> Plan:
     store = Store(None, "cuda" if torch.cuda.is_available() else "cpu")
     whole = data.load(base.data, store.device)
     n, classes = len(whole.train), len(whole.classes)
-    plan.notes += [note] if (note := data.too_small(base.data)) else []
+    plan.notes += data.notes(base.data)
     few = min(n, max(SAMPLE, 4 * classes, 4 * base.train.batch_size))
     short = base.with_({"train/epochs": 2, "teacher/train/epochs": 1, "ladder_train/epochs": 1})
     if few < n:

@@ -137,6 +137,8 @@ class Worker(tune.Trainable):
             "teachers": {m.name: m.hash[:16] for m in run.members},
             "device": self.options["device"],
         }
+        if told := run.data.summary.get("note"):
+            facts["data_note"] = told
         # for the report's reliability diagram
         if self.job.role not in {"trial", "baseline", TUNING} and len(run.data.validation):
             logits = run.logits(run.validation)

@@ -90,39 +90,56 @@ def absent(r: Recipe) -> dict[str, str]:
 
 
 def placed(r: Recipe, doc: Document) -> Recipe:
-    """The recipe with the whole path of a teacher's file: in the document it is relative to it, in
-    ``--set`` to the user.
+    """The recipe with the whole paths of files and folders that the document names: in ``--set``
+    relative to the user, in the document found by :func:`_places`.
 
-    So is a folder of pictures that lies beside the document and not in the current folder, where it
-    is looked for first.
-
-    No document may name files anywhere: whoever wrote it. What lies in its own folder or below
-    ``--data-dir`` it may name, and what this user has named before (:func:`remember`); the rest the
-    user names by ``--set``. Raises :class:`DocumentError`.
+    No document may name files anywhere: whoever wrote it. What lies in its own folder, in the
+    current one or below ``--data-dir`` it may name, and what this user has named before
+    (:func:`remember`); the rest the user names by ``--set``. Raises :class:`DocumentError`.
     """
     folder = Path(doc.file).resolve().parent
     problems, changes = [], {}
     for path, name in files(r).items():
-        typed = bool(doc.option(path))
-        expanded = os.path.expanduser(name)
-        whole = Path(os.path.abspath((Path.cwd() if typed else folder) / expanded))
-        if not typed and not _may_be_named(whole.resolve(), folder):
+        typed, own = bool(doc.option(path)), os.path.expanduser(name)
+        places = [Path(os.path.abspath(Path.cwd() / own))] if typed else _places(own, folder)
+        whole = next((place for place in places if place.exists()), places[0])
+        if not typed and not _may_be_named(whole.resolve(), folder, os.path.isabs(own)):
             rule = "lies outside the document's folder and --data-dir, and was never named before"
             hint = f"if you trust the document, name it yourself: --set {path}=…"
             problems.append(doc.problem(path, rule, name, hint))
+        looked_at[name] = places
         if path == "teacher/weights":
             changes[path] = str(whole)
-        elif not typed and whole.is_dir() and not Path(expanded).is_dir():
+        # what is found from the current folder and below --data-dir keeps its short name
+        elif not typed and whole.is_dir() and whole not in places[1:FOLDERS]:
             changes[path] = f"{FOLDER}{whole}"
     if problems:
         raise DocumentError(problems)
     return r.with_(changes) if changes else r
 
 
-def _may_be_named(file: Path, folder: Path) -> bool:
-    """``file``, ``folder``: without links."""
+FOLDERS = 3  # in which a name is looked for
+looked_at: dict[str, list[Path]] = {}  # name in a document → where it was looked for, for messages
+
+
+def _places(name: str, folder: Path) -> list[Path]:
+    """Where what a document in ``folder`` names is looked for: beside it, in the current folder,
+    below ``--data-dir``; a bare name also among what this user has named before.
+    """
+    given = os.environ.get("AUTOKD_DATA")
+    tops = [folder, Path.cwd(), Path(given).expanduser() if given else Path.cwd()]
+    out = [Path(os.path.abspath(top / name)) for top in tops]
+    if os.sep not in name:
+        known = [Path(p) for p in _named() if Path(p).name == name]
+        out += known if len(known) == 1 else []
+    return out
+
+
+def _may_be_named(file: Path, folder: Path, absolute: bool) -> bool:
+    """``file``, ``folder``: without links; ``absolute``: whether the document says where it is."""
     given = os.environ.get("AUTOKD_DATA")
     below = [folder, *([Path(given).expanduser().resolve()] if given else [])]
+    below += [] if absolute else [Path.cwd().resolve()]
     return any(file.is_relative_to(top) for top in below) or str(file) in _named()
 
 
@@ -132,7 +149,7 @@ def remember(paths: Iterable[str]) -> None:
     named again.
     """
     known = _named()
-    whole = {str(Path(p).resolve()) for p in paths if Path(p).is_absolute()}
+    whole = {str(own.resolve()) for p in paths if (own := Path(p).expanduser()).exists()}
     if whole - known:
         with contextlib.suppress(OSError):
             write_atomically(default_cache() / NAMED, json.dumps(sorted(known | whole)))

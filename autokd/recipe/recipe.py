@@ -23,6 +23,7 @@ from autokd.recipe.schema import (
     ViewSettings,
 )
 from autokd.recipe.validation import Finding, validate
+from autokd.recipe.vocabulary import SOFTENED, TEACHER
 
 BLOCKS: dict[str, type[Block]] = {
     "data": DataSettings,
@@ -174,6 +175,25 @@ class Recipe(Block):
         for path in self.inactive():
             _remove(data, path)
         return data
+
+    def read(self) -> dict[str, Any]:
+        """The document without what nothing in it reads, such as the teacher and temperature of a
+        student alone: what people are shown. It describes the same run.
+        """
+        data = self.to_dict()
+        for path in [*self.inactive(), *self._unread_axes()]:
+            _remove(data, path)
+        same = parse(data).effective() == self.effective()
+        return data if same else self.to_dict()
+
+    def _unread_axes(self) -> list[str]:
+        """Axes of ``distill`` whose results no loss that counts looks at."""
+        wanted = {w for loss in self.methods.losses if loss.active for w in loss.method.reads}
+        out = [] if wanted & TEACHER else ["target"]
+        out += [] if wanted & SOFTENED else ["temperature"]
+        if not (self.needs_teacher or self._teaching.flags.get("scratch")):
+            out.append("teaching")
+        return [f"distill/{axis}" for axis in out]
 
     def fingerprint(self) -> str:
         """16 hex digits that two recipes share when they describe the same run."""

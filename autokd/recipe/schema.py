@@ -142,8 +142,13 @@ class DataSettings(Block):
         ),
     ] = 1.0
     validation: Annotated[
-        float,
-        Field(ge=0, lt=1, description="fraction of the training pictures held out for the search"),
+        Annotated[float, Field(ge=0, lt=1)] | Literal["folder"],
+        Field(
+            description=(
+                "fraction of the training pictures held out for the search; folder: the pictures"
+                " of val/, also where there is no test/ (test is then cut from train)"
+            )
+        ),
     ] = 0.2
     test: Annotated[
         float,

@@ -105,5 +105,6 @@ VOCABULARY: dict[Axis, dict[str, Word]] = {
 # The words that mean: the full teacher must be run on these very views, a table of logits will not
 # do.
 ONLINE = {"teacher_stages", "teacher_embedding"}
+SOFTENED = {"tau", "log_probs"}  # what a temperature gives
 TEACHER = {"teacher_logits", "log_probs"} | ONLINE
 SCRATCH = {"scratch_logits", "scratch_stages"}  # only under a teaching with the flag `scratch`

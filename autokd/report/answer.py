@@ -7,9 +7,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from autokd.report.parts import choices, duration, esc, number
+from autokd.report.parts import duration, esc, number
 from autokd.report.study_data import StudyData, setting
 from autokd.study import ledger, words
+from autokd.study.choices import choices
 from autokd.study.controls import ALONE, FINALIST, OWN, REFERENCE, TUNED
 from autokd.study.ledger import Trial
 from autokd.study.verdict import Result
@@ -149,7 +150,12 @@ def _results(study: StudyData) -> list[tuple[str, str]]:
     out = [(number(best.mean), f"{metric}{over}")]
     if best.test_mean is not None:
         read = words.times(len(study.table.tests))
-        out.append((number(best.test_mean), f"{metric.replace('val/', 'test/')}, read {read}"))
+        mean = f", the mean of {n} seeds" if n > 1 else ""
+        name = metric.replace("val/", "test/")
+        out.append((number(best.test_mean), f"{name}{mean}, read {read}"))
+    if n > 1 and (own := words.exported(study.table, best, metric)):
+        seed = study.table.trials[best.best_trial].seed
+        out.append((number(own[1]), f"{own[0]} of the file that is exported (seed {seed})"))
     return out
 
 

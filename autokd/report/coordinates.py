@@ -6,25 +6,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from autokd.recipe.document import canonical
 from autokd.report.charts import ORANGE, Layout, Trace, chart, highlight, strand, thin
-from autokd.report.parts import (
-    branch_name,
-    choices,
-    folded,
-    label,
-    note,
-    number,
-    plain,
-    short,
-    wrapped,
-)
+from autokd.report.parts import folded, note, number, plain, wrapped
 from autokd.report.study_data import StudyData
 from autokd.space.tree import Leaf, is_number
+from autokd.study.choices import branch, choices, label, settings, short
 from autokd.study.ledger import Trial
 
 LINES = 240  # drawn of a long study
@@ -35,31 +26,38 @@ SCALE = ["#c8c8c8", "#a5b4c4", "#6f9fc8", "#2b7bba", "#08306b"]
 STOPPED, PALE = len(SCALE), "#e4e4e4"  # as a fifth of their own
 STILL = {"showgrid": False, "zeroline": False, "fixedrange": True}
 
+Row = dict[str, Any]  # of a trial: path → value
+Rows = dict[int, Row]  # by trial
+
 
 def parallel(study: StudyData) -> str:
     """One axis a parameter; a trial whose branch does not have it runs through the lane below the
     axis. Ranked are the trials that ran to their end, each among its rivals.
     """
     trials = [*study.complete, *(t for t in study.ranked if t.state != "complete")]
-    paths = list(dict.fromkeys(path for t in trials for path in t.varied))
-    paths = [
-        p
-        for p in paths
-        if len({canonical(t.varied[p]) if p in t.varied else None for t in trials}) > 1
-    ]
+    rows = {t.number: settings(t.varied) for t in trials}
+    paths = _free(rows.values())
     if len(trials) < 3 or not study.complete or not paths:
         return ""
-    everywhere = [p for p in paths if all(p in t.varied for t in trials)]
+    everywhere = [p for p in paths if all(p in row for row in rows.values())]
     intro = note(_intro(study, trials, everywhere != paths))
     if len(paths) <= AXES:
-        return intro + _figure(study, trials, paths, "Parallel coordinates of the search's trials.")
-    common = _figure(
-        study,
-        trials,
-        everywhere or paths[: AXES - 1],
-        "Parallel coordinates of what every trial has.",
+        about = "Parallel coordinates of the search's trials."
+        return intro + _figure(study, trials, rows, paths, about)
+    common = everywhere or paths[: AXES - 1]
+    about = "Parallel coordinates of what every trial has."
+    return (
+        intro
+        + _figure(study, trials, rows, common, about)
+        + "".join(_branches(study, trials, rows))
     )
-    return intro + common + "".join(_branches(study, trials, paths))
+
+
+def _free(rows: Iterable[Row]) -> list[str]:
+    """The paths at which trials differ."""
+    rows = list(rows)
+    paths = dict.fromkeys(path for row in rows for path in row)
+    return [p for p in paths if len({canonical(r[p]) if p in r else None for r in rows}) > 1]
 
 
 def _intro(study: StudyData, trials: list[Trial], lane: bool) -> str:
@@ -97,21 +95,15 @@ def _drawn(study: StudyData, trials: list[Trial]) -> list[Trial]:
     return kept + thin(others, max(LINES - len(kept), 0))
 
 
-def _branches(study: StudyData, trials: list[Trial], paths: list[str]) -> Iterator[str]:
+def _branches(study: StudyData, trials: list[Trial], rows: Rows) -> Iterator[str]:
     """A chart for each branch, of what differs within it."""
-    for branch in sorted({t.branch for t in trials}):
-        own = [t for t in trials if t.branch == branch]
-        of = [
-            p
-            for p in paths
-            if any(p in t.varied for t in own)
-            and len({canonical(t.varied.get(p)) for t in own}) > 1
-        ]
-        if len(own) >= 3 and of:
-            name = branch_name(branch)
+    for key in sorted({t.branch for t in trials}):
+        own = [t for t in trials if t.branch == key]
+        if len(own) >= 3 and (of := _free(rows[t.number] for t in own)):
+            name = branch(own[0].varied) or "all"
             yield folded(
                 f"{name}: {len(own)} trials",
-                _figure(study, own, of, f"Parallel coordinates of {name}."),
+                _figure(study, own, rows, of, f"Parallel coordinates of {name}."),
             )
 
 
@@ -148,12 +140,10 @@ class Axis:
         return [(self.at(float(v)), f"{v:.3g}") for v in (low, middle, high)]
 
 
-def _axis(study: StudyData, path: str, trials: Sequence[Trial]) -> Axis:
-    values = [t.varied[path] for t in trials if path in t.varied]
+def _axis(study: StudyData, path: str, rows: Iterable[Row]) -> Axis:
+    values = [row[path] for row in rows if path in row]
     leaves = [
-        leaf
-        for leaf in study.leaves.values()
-        if path in (leaf.path, leaf.name) and isinstance(leaf, Leaf)
+        leaf for leaf in study.leaves.values() if leaf.path == path and isinstance(leaf, Leaf)
     ]
     listed = [v for leaf in leaves if leaf.kind == "choice" for v in leaf.options]
     ranged = [leaf for leaf in leaves if leaf.kind != "choice"]
@@ -180,16 +170,19 @@ def _axis(study: StudyData, path: str, trials: Sequence[Trial]) -> Axis:
 # ---------------------------------------------------------------- figure
 
 
-def _figure(study: StudyData, trials: list[Trial], paths: list[str], caption: str) -> str:
+def _figure(
+    study: StudyData, trials: list[Trial], rows: Rows, paths: list[str], caption: str
+) -> str:
     """A parameter that none of those drawn has, all that have it having been thinned out, gets no
     axis.
     """
     trials = _drawn(study, trials)
-    paths = [p for p in paths if any(p in t.varied for t in trials)]
-    axes = [_axis(study, path, trials) for path in paths]
+    drawn = [rows[t.number] for t in trials]
+    paths = [p for p in paths if any(p in row for row in drawn)]
+    axes = [_axis(study, path, drawn) for path in paths]
     ends = [study.value(t) for t in trials if t.state == "complete"]
     final = [Axis(study.metric, ends)] if ends else []
-    lane = any(p not in t.varied for t in trials for p in paths)
+    lane = any(p not in row for row in drawn for p in paths)
     names = [_two_lines(label(path)) for path in paths]
     names += [f"{plain(study.metric)}<br>at the end"] if final else []
     layout = {
@@ -213,7 +206,7 @@ def _figure(study: StudyData, trials: list[Trial], paths: list[str], caption: st
         "legend": {"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0},
     }
     return chart(
-        [*_traces(study, trials, axes, final), highlight()],
+        [*_traces(study, trials, rows, axes, final), highlight()],
         layout,
         caption,
         height=440,
@@ -225,14 +218,14 @@ Line = tuple[list[int], list[float], str]
 
 
 def _traces(
-    study: StudyData, trials: list[Trial], axes: list[Axis], final: list[Axis]
+    study: StudyData, trials: list[Trial], rows: Rows, axes: list[Axis], final: list[Axis]
 ) -> Iterator[Trace]:
     """What was stopped, then one a fifth, the best on top, and above all what won."""
     fifths: dict[int, list[Line]] = defaultdict(list)
     won: list[Line] = []
     places = _fifths(study)
     for t in trials:
-        line = _line(study, t, axes, final)
+        line = _line(study, t, rows[t.number], axes, final)
         fifths[places.get(t.number, STOPPED)].append(line)
         won += [line] if t in study.won else []
     best, others = ((2.2, 1), (1.2, 0.75)) if len(trials) <= 100 else ((1.2, 0.75), (0.8, 0.5))
@@ -261,12 +254,9 @@ def _fifths(study: StudyData) -> dict[int, int]:
     }
 
 
-def _line(study: StudyData, t: Trial, axes: list[Axis], final: list[Axis]) -> Line:
+def _line(study: StudyData, t: Trial, own: Row, axes: list[Axis], final: list[Axis]) -> Line:
     value, jitter = study.value(t), (t.number * 0.618034) % 1 - 0.5
-    ys = [
-        a.at(t.varied[a.path], jitter) if a.path in t.varied else UNUSED + 0.05 * jitter
-        for a in axes
-    ]
+    ys = [a.at(own[a.path], jitter) if a.path in own else UNUSED + 0.05 * jitter for a in axes]
     told = f"trial {t.number}: {study.metric} {number(value)} after {t.epochs} epochs"
     if t.state == "complete":
         ys += [a.at(value) for a in final]

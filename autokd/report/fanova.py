@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autokd.recipe.document import canonical
 from autokd.report.charts import thin
-from autokd.report.parts import branch_name, esc, label, note
-from autokd.report.study_data import StudyData
-from autokd.space.tree import OneOf
+from autokd.report.parts import esc, note
+from autokd.report.study_data import StudyData, stands_at
+from autokd.space.tree import Leaf, is_number
+from autokd.study.choices import branch, label, settings
 from autokd.study.ledger import Trial
 from autokd.study.statistics import LEAST
 
@@ -24,25 +25,25 @@ def importances(study: StudyData) -> str:
     """A card for each branch, and where there are several one for all trials; of trials that ran to
     their end, and where the finals are held in groups, within these.
     """
-    branches = sorted({t.branch for t in study.searched if t.varied})
-    if not branches:
+    keys = sorted({t.branch for t in study.searched if t.varied})
+    if not keys:
         return ""
-    parts = [("all trials, what they have in common", study.complete)] if len(branches) > 1 else []
-    parts += [
-        (branch_name(b), [t for t in study.complete if t.branch == b and t.varied])
-        for b in branches
-    ]
-    cards, unknown = [], []
+    parts = [("all trials, what they have in common", study.complete)] if len(keys) > 1 else []
+    for key in keys:
+        name = next(branch(t.varied) for t in study.searched if t.branch == key and t.varied)
+        parts.append((name or "all", [t for t in study.complete if t.branch == key and t.varied]))
+    cards: list[str] = []
+    unknown: dict[str, list[str]] = {}
     for name, trials in parts:
         shares, why = importance(study, trials)
         if shares is None:
-            unknown.append(f"{name} ({why})")
+            unknown.setdefault(why, []).append(name)
             continue
-        bars = "".join(_bars(study, shares))
+        bars = "".join(_bars(shares))
         cards.append(
             f"<div class=card><h3>{esc(name)}</h3>{bars}<p><small>{esc(why)}</small></p></div>"
         )
-    rest = note(f"Not known: {'; '.join(unknown)}.") if unknown else ""
+    rest = "".join(note(f"Not known, {why}: {'; '.join(of)}.") for why, of in unknown.items())
     return note(_intro(study)) + f'<div class="cards">{"".join(cards)}</div>' + rest
 
 
@@ -60,10 +61,8 @@ def _intro(study: StudyData) -> str:
     return text + "R² is the forest's, on trials it did not see: near 0, the shares mean little."
 
 
-def _bars(study: StudyData, shares: list[tuple[str, float]]) -> Iterator[str]:
-    for name, share in shares:
-        leaf = study.leaves.get(name)
-        path = leaf.path if leaf is not None and leaf.path else name
+def _bars(shares: list[tuple[str, float]]) -> Iterator[str]:
+    for path, share in shares:
         percent = f"{share:.0%}" if share >= 0.005 else "< 1%"
         yield (
             f'<div class="bar"><span>{esc(label(path))}</span><i><b'
@@ -72,27 +71,33 @@ def _bars(study: StudyData, shares: list[tuple[str, float]]) -> Iterator[str]:
 
 
 def importance(study: StudyData, trials: list[Trial]) -> tuple[list[tuple[str, float]] | None, str]:
-    """Shares by Optuna's names, largest first, and how far to trust them; or None, and why.
-    ``trials``: that ran to their end.
+    """Shares by path, largest first, and how far to trust them; or None, and why. ``trials``: that
+    ran to their end.
     """
     values = _ends(study, trials)
     trials = sorted(thin([t for t in trials if t.number in values], MOST), key=lambda t: t.number)
     if len(trials) < LEAST:
-        return None, f"{len(trials)} to compare at their end, fewer than {LEAST}"
+        return None, f"fewer than {LEAST} trials to compare at their end"
     ends = [values[t.number] for t in trials]
-    names = [n for n in trials[0].params if all(n in t.params for t in trials)]
-    names = [n for n in names if not (len(study.groups) > 1 and _groups_by(study, n))]
-    names = [n for n in names if len({canonical(t.params[n]) for t in trials}) > 1]
-    if not names or max(ends) == min(ends):
+    rows = [{path: _encoded(value) for path, value in settings(t.varied).items()} for t in trials]
+    per = study.search.finalists.per if len(study.groups) > 1 else None
+    paths = [p for p in rows[0] if p != per and all(p in row for row in rows)]
+    columns = {p: [row[p] for row in rows] for p in paths}
+    columns = {p: own for p, own in columns.items() if len(set(own)) > 1}
+    if not columns or max(ends) == min(ends):
         return None, "all of these trials are alike"
-    ranges = {n: _distribution(study, n, [t.params[n] for t in trials]) for n in names}
-    r2 = _explained(trials, ends, ranges)
+    ranges = {p: _distribution(study, p, own) for p, own in columns.items()}
+    r2 = _explained(columns, ends, ranges)
     known = f"{len(trials)} trials at their end"
-    if len(names) == 1:
-        return [(names[0], 1.0)], f"the only parameter; {known}, R² {r2:.2f}"
+    if len(columns) == 1:
+        return [(p, 1.0) for p in columns], f"the only parameter; {known}, R² {r2:.2f}"
     if r2 <= 0:
-        return None, f"{known} tell no parameter from chance (R² {r2:.2f})"
-    return _shares(trials, ends, ranges), f"{known}, R² {r2:.2f}"
+        return None, f"as {known} tell no parameter from chance (R² {r2:.2f})"
+    return _shares(columns, ends, ranges), f"{known}, R² {r2:.2f}"
+
+
+def _encoded(value: Any) -> Any:
+    return canonical(value) if isinstance(value, dict | list) else value
 
 
 def _ends(study: StudyData, trials: list[Trial]) -> dict[int, float]:
@@ -114,26 +119,21 @@ def _ends(study: StudyData, trials: list[Trial]) -> dict[int, float]:
     }
 
 
-def _groups_by(study: StudyData, name: str) -> bool:
-    """Whether it is the parameter that groups the finals. ``name``: Optuna's."""
-    leaf = study.leaves.get(name)
-    return study.search.finalists.per in {name, leaf.path if leaf else None}
-
-
-def _explained(trials: list[Trial], values: list[float], ranges: dict[str, Any]) -> float:
+def _explained(
+    columns: Mapping[str, list[Any]], values: list[float], ranges: Mapping[str, Any]
+) -> float:
     """R² of a random forest, on the trials that each tree did not see."""
     import numpy as np
     from optuna.distributions import CategoricalDistribution
     from sklearn.ensemble import RandomForestRegressor
 
-    columns = []
-    for name, distribution in ranges.items():
-        column = [t.params[name] for t in trials]
-        if isinstance(distribution, CategoricalDistribution):
-            codes = {canonical(v): i for i, v in enumerate(dict.fromkeys(column))}
-            column = [codes[canonical(v)] for v in column]
-        columns.append(column)
-    x = np.array(columns, dtype=float).T
+    coded = []
+    for path, column in columns.items():
+        if isinstance(ranges[path], CategoricalDistribution):
+            codes = {v: i for i, v in enumerate(dict.fromkeys(column))}
+            column = [codes[v] for v in column]
+        coded.append(column)
+    x = np.array(coded, dtype=float).T
     return (
         RandomForestRegressor(n_estimators=100, oob_score=True, random_state=0, n_jobs=1)
         .fit(x, values)
@@ -142,34 +142,33 @@ def _explained(trials: list[Trial], values: list[float], ranges: dict[str, Any])
 
 
 def _shares(
-    trials: list[Trial], values: list[float], ranges: dict[str, Any]
+    columns: Mapping[str, list[Any]], values: list[float], ranges: dict[str, Any]
 ) -> list[tuple[str, float]]:
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seen = optuna.create_study()
-    for t, value in zip(trials, values, strict=True):
+    for i, value in enumerate(values):
         seen.add_trial(
             optuna.trial.create_trial(
-                params={n: t.params[n] for n in ranges}, distributions=ranges, value=value
+                params={p: own[i] for p, own in columns.items()}, distributions=ranges, value=value
             )
         )
     shares = get_param_importances(seen, evaluator=FanovaImportanceEvaluator(n_trees=32, seed=0))
-    return [(n, float(s)) for n, s in shares.items()]
+    return [(path, float(s)) for path, s in shares.items()]
 
 
-def _distribution(study: StudyData, name: str, values: list[Any]) -> Any:
-    """Optuna's, as the space has it; of a parameter that the space does not tell, as its values
-    look.
+def _distribution(study: StudyData, path: str, values: list[Any]) -> Any:
+    """Optuna's, as the space has it; what is a number somewhere, and nowhere anything else, has the
+    range of all branches.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    leaf = study.leaves.get(name)
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    if leaf is None and numeric:
-        return FloatDistribution(min(values), max(values))
-    if not numeric or leaf is None or isinstance(leaf, OneOf) or leaf.kind == "choice":
+    leaves = [leaf for leaf in study.leaves.values() if stands_at(leaf) == path]
+    ranged = [leaf for leaf in leaves if isinstance(leaf, Leaf) and leaf.kind != "choice"]
+    if not all(map(is_number, values)) or (leaves and not ranged):
         return CategoricalDistribution(list(dict.fromkeys(values)))
-    low, high = min(*leaf.options, *values), max(*leaf.options, *values)
-    return FloatDistribution(low, high, log=leaf.kind == "log_uniform")
+    bounds = [b for leaf in ranged for b in leaf.options] + values
+    log = bool(ranged) and all(leaf.kind == "log_uniform" for leaf in ranged) and min(bounds) > 0
+    return FloatDistribution(min(bounds), max(bounds), log=log)

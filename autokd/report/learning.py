@@ -23,9 +23,9 @@ from autokd.report.charts import (
     thin,
     titled,
 )
-from autokd.report.parts import choices, number, plain, seeds, wrapped
+from autokd.report.parts import number, plain, seeds, wrapped
 from autokd.report.study_data import StudyData
-from autokd.study import verdict
+from autokd.study.choices import choices
 from autokd.study.ledger import BROKEN, Trial
 
 CURVES = 200  # drawn of a long study
@@ -39,7 +39,7 @@ def curves(study: StudyData) -> str:
     if not study.ranked:
         return ""
     shown = thin(study.ranked, CURVES)
-    best = [study.table.trials[r.trial] for r in verdict.winners(study.results)]
+    best = [study.table.trials[n] for n in dict.fromkeys(r.trial for r in study.results)]
     over = study.table.finalists is not None  # what is paused until then may go on
     rest = [t for t in shown if t not in best and t.role != "baseline"]
     kinds = [

@@ -9,9 +9,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from autokd.recipe.document import flow
-from autokd.study.ledger import Trial
-
 # ---------------------------------------------------------------- users' text
 
 
@@ -45,31 +42,6 @@ def wrapped(parts: Iterable[str], width: int = 60) -> str:
 
 
 # ---------------------------------------------------------------- names and numbers
-
-
-def short(value: Any) -> str:
-    """A value of a recipe."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return " → ".join(value) or "none"
-    return value if isinstance(value, str) else flow(value)
-
-
-def label(path: str) -> str:
-    """A recipe path as people say it: ``distill/losses/kl/weight`` → ``kl weight``."""
-    keys = [k for k in path.split("/") if k not in {"distill", "losses", "kind"}]
-    return " ".join(keys[-2:]) or path
-
-
-def choices(t: Trial) -> str:
-    """What a trial chose."""
-    return ", ".join(f"{label(path)} {short(value)}" for path, value in t.varied.items())
-
-
-def branch_name(branch: str) -> str:
-    words = [word.rpartition("=") for word in branch.split(" ") if "=" in word]
-    return ", ".join(f"{label(path)} {value}".strip() for path, _, value in words) or "all"
 
 
 def number(value: float | None) -> str:

@@ -10,23 +10,10 @@ from urllib.parse import quote
 
 from autokd.recipe.document import dump
 from autokd.report.charts import BLUE, VERMILION, Trace, chart, titled
-from autokd.report.parts import (
-    choices,
-    esc,
-    folded,
-    label,
-    note,
-    number,
-    plain,
-    row,
-    sane,
-    seeds,
-    short,
-    table,
-    wrapped,
-)
+from autokd.report.parts import esc, folded, note, number, plain, row, sane, seeds, table, wrapped
 from autokd.report.study_data import ROLES, StudyData
 from autokd.study import recipe_yaml, verdict, words
+from autokd.study.choices import choices, label, short
 from autokd.study.controls import CONTROLS, FINALIST, OWN
 from autokd.study.verdict import Difference, Result
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from autokd.recipe.document import DocumentError, canonical, get
 from autokd.space import frozen_search, thaw
-from autokd.space.tree import Free
+from autokd.space.tree import Free, Leaf
 from autokd.study import racing, ranking, verdict
 from autokd.study.controls import CONTROLS, FINALIST
 from autokd.study.ledger import BROKEN, Event, Table, Trial
@@ -96,6 +96,13 @@ class StudyData:
             if (own := self.runs(role)) and not any(own == self.runs(r) for r in out):
                 out[role] = name
         return out
+
+
+def stands_at(node: Free) -> str:
+    """The path under which :func:`choices.settings` has the values of a free value of the space."""
+    if isinstance(node, Leaf):
+        return node.path
+    return f"{node.path}/{node.name.rpartition('/')[2]}".lstrip("/")
 
 
 def _leaves(frozen: dict[str, Any]) -> dict[str, Free]:

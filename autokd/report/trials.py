@@ -8,19 +8,9 @@ from collections import Counter
 from typing import Any
 
 from autokd.report.charts import BLUE, Layout, Trace, chart, thin, titled
-from autokd.report.parts import (
-    big,
-    choices,
-    esc,
-    folded,
-    label,
-    note,
-    number,
-    short,
-    table,
-    wrapped,
-)
+from autokd.report.parts import big, esc, folded, note, number, table, wrapped
 from autokd.report.study_data import StudyData
+from autokd.study.choices import choices, label, short
 from autokd.study.ledger import BROKEN, Trial
 from autokd.study.words import reasons
 

@@ -9,9 +9,10 @@ import statistics
 from typing import Any
 
 from autokd.report.charts import COLOUR, DASH, MARK, Trace, chart, titled
-from autokd.report.parts import esc, label, note, number, short, table
+from autokd.report.parts import esc, note, number, table
 from autokd.report.study_data import StudyData
 from autokd.study import asha
+from autokd.study.choices import label, short
 from autokd.study.ledger import Trial
 from autokd.study.statistics import LEAST, spearman
 

@@ -24,7 +24,7 @@ def check_corners(space: Space, doc: Document, base_doc: Document) -> list[Probl
             continue
         recipe, findings = check(point.data)
         if recipe is not None:
-            findings = [*_inactive_leaves(point, recipe), *_unmeasured(recipe)]
+            findings = [*_inactive_leaves(point, recipe), *_unmeasured(space, recipe)]
         for finding in findings:
             problem = _located(finding, point, doc, base_doc)
             problems.setdefault((problem.path, problem.rule), problem)
@@ -58,8 +58,13 @@ def _inactive_leaves(point: Point, recipe: Recipe) -> Iterator[Finding]:
                 )
 
 
-def _unmeasured(recipe: Recipe) -> list[Finding]:
+def _unmeasured(space: Space, recipe: Recipe) -> list[Finding]:
     """A search compares its trials on validation pictures."""
+    if recipe.data.validation == "folder":
+        if space.search.finalists.repeat == "seed":
+            return []
+        rule = "keeps one split, and finalists/repeat asks for others: give a fraction"
+        return [Finding("data/validation", rule, "folder")]
     if recipe.data.validation > 0:
         return []
     rule = "must be above 0 in a search: objectives and pruning look at validation pictures"

@@ -10,8 +10,9 @@ from typing import Any
 from autokd.recipe import Recipe, check, files
 from autokd.space import Space, samplers, training
 from autokd.space.settings import LATENCY
-from autokd.space.tree import corners, names_branch
+from autokd.space.tree import corners
 from autokd.study import asha, finals
+from autokd.study.choices import branch, settings, tells_branch
 from autokd.study.controls import WEIGHTS
 
 FEW = 3  # trials of reference KD: fewer are its finalist's training and the base's
@@ -114,9 +115,8 @@ def branches(space: Space) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
         point = space.point(choose)
-        out.setdefault(
-            point.branch or "(no branches)", [k for k in point.varied if not names_branch(k)]
-        )
+        of = branch(point.varied) or "(no branches)"
+        out.setdefault(of, [k for k in settings(point.varied) if not tells_branch(k)])
     return out
 
 

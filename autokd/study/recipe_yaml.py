@@ -22,6 +22,7 @@ from autokd.environment import hardware
 from autokd.recipe import Recipe, document
 from autokd.recipe.document import canonical, dump, flow
 from autokd.study import words
+from autokd.study.choices import choices
 from autokd.study.controls import CONTROLS, FINALIST
 from autokd.study.ledger import Table
 from autokd.study.statistics import Difference, mean_interval
@@ -43,6 +44,8 @@ def recipe_text(study: str, table: Table, result: Result, metric: str) -> str:
     of = words.group(table, result)
     heading = [f"The best recipe of study {study}" + (f", for {of}" if of else "") + "."]
     heading += [words.sentence(result, metric)]
+    if chosen := choices(table.trials[result.trial]):
+        heading += [f"Trial {result.trial}: {chosen}."]
     test = f"test, read {words.times(len(table.tests))}"
     for where, differences in (
         (test, result.test_differences),
@@ -59,7 +62,10 @@ def recipe_text(study: str, table: Table, result: Result, metric: str) -> str:
         "Prove it:    autokd reproduce recipe.yaml",
     ]
     return compose(
-        heading, trial.recipe, _provenance(study, table, result), _results(table, result, metric)
+        heading,
+        trial.parsed.read(),
+        _provenance(study, table, result),
+        _results(table, result, metric),
     )
 
 

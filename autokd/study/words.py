@@ -205,6 +205,17 @@ def times(n: int) -> str:
     return "once" if n == 1 else f"{n} times"
 
 
+def exported(table: Table, result: Result, metric: str) -> tuple[str, float] | None:
+    """The metric and the value of the very student that is handed out, one of those over whose
+    seeds the mean is: on test, where it was read, else on validation.
+    """
+    trial, on_test = table.trials[result.best_trial], metric.replace("val/", "test/")
+    for e in reversed(table.tests):
+        if (found := e["results"].get(str(trial.number), {}).get(on_test)) is not None:
+            return on_test, found
+    return (metric, trial.last[metric]) if metric in trial.last else None
+
+
 def group(table: Table, result: Result) -> str:
     """``student/resolution 6``: of what the result is the best; ``""`` where the finals have no
     groups.
@@ -219,13 +230,6 @@ def reasons(trials: Iterable[Trial]) -> str:
     return "; ".join(
         f"{n} × {reason}"
         for reason, n in Counter(t.reason for t in trials if t.reason).most_common(3)
-    )
-
-
-def varied(trial: Trial) -> str:
-    """What the search chose for a trial: ``train/lr=0.02, student/resolution=8``."""
-    return ", ".join(
-        f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.varied.items()
     )
 
 
@@ -273,5 +277,7 @@ def warnings(table: Table, result: Result | None) -> list[str]:
     """What speaks against the answer: weak teachers, and a winner that looks undertrained."""
     out = weak_teachers(table)
     if result is not None:
+        told = table.trials[result.best_trial].facts.get("data_note")
+        out += [told] if told else []
         out += [f"the student {s}" for s in of_trial(table, table.trials[result.best_trial])]
     return out

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from autokd.recipe import parse
 from autokd.recipe.document import canonical, dump, flatten, flow
+from autokd.study.choices import branch, method
 from autokd.study.controls import CONTROLS
 from autokd.study.ledger import ENDED, Event, Table, Trial
 from autokd.study.racing import REPEAT
@@ -49,14 +51,14 @@ class Children:
             "autokd.trial": trial.number,
             "autokd.role": trial.role,
             "autokd.seed": trial.recipe.get("seed", ""),
-            "autokd.branch": trial.branch,
-            "autokd.preset": trial.name,
+            "autokd.branch": branch(trial.varied),
+            "autokd.preset": method(trial),
             "autokd.exempt": "yes" if trial.exempt else "",
             "mlflow.parentRunId": self.experiment.runs["search"].run_id,
             "autokd.group": "" if trial.group is None else flow(trial.group),
             "autokd.confirms": ", ".join(map(str, _confirms(trial, table))),
         }
-        name = f"{trial.number:03d} {trial.name or trial.role}"
+        name = f"{trial.number:03d} {method(trial) or trial.role}"
         if trial.parent is not None:
             roles = CONTROLS | {REPEAT: f"trial {trial.parent} again"}
             role = roles.get(trial.role, f"finalist {trial.parent}")
@@ -70,8 +72,9 @@ class Children:
         """Write what is new of a trial. Returns whether nothing can follow."""
         batch, ended = Batch(), state in ENDED
         if known.sent is None:
-            batch.params = flatten({k: v for k, v in trial.recipe.items() if k != "version"})
-            self.experiment.write_file(known, "recipe.yaml", dump(trial.recipe))
+            read = parse(trial.recipe).read()
+            batch.params = flatten({k: v for k, v in read.items() if k != "version"})
+            self.experiment.write_file(known, "recipe.yaml", dump(read))
         for e in self.reports.pop(trial.number, []):
             batch.metrics += [
                 (name, value, e["t"], e["epoch"]) for name, value in e["metrics"].items()

@@ -132,6 +132,7 @@ def _directions(root: Path, port: int) -> str:
     """Which experiment is which study, and what to look at there."""
     from autokd.space import frozen_search
     from autokd.study import ledger
+    from autokd.study.choices import METHOD, settings
 
     at = f"http://127.0.0.1:{port}"
     lines = [f"MLflow is on {at} (Ctrl-C ends it). One experiment a study:"]
@@ -155,7 +156,9 @@ def _directions(root: Path, port: int) -> str:
             continue
         table = ledger.tabulate(events[:200])  # its first trials tell what is varied
         search = frozen_search(table.created["frozen"])
-        varied = dict.fromkeys(path for t in table.trials.values() for path in t.varied)
+        varied = dict.fromkeys(
+            path for t in table.trials.values() for path in settings(t.varied) if path != METHOD
+        )
         columns = [
             search.objectives[0].metric,
             "autokd.role",

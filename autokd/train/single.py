@@ -103,7 +103,7 @@ def _run(
                 file=sys.stderr,
             )
 
-    if not quiet and (note := data.too_small(recipe.data)):
+    for note in [] if quiet else data.notes(recipe.data):
         print(f"note: {note}", file=sys.stderr)
     try:
         return prepare.train(recipe, store, report)

@@ -19,15 +19,32 @@ from tests.helpers.pictures import forget, packed, picture, spec, stored, tree
 
 def test_a_resolution_that_no_picture_has_is_told(tmp_path: Path) -> None:
     root = tree(tmp_path / "own", {"a": 3, "b": 3}, size=(20, 30))
-    assert data.too_small(spec(root)) == ""
-    assert data.too_small(DataSettings(name=f"folder:{root}", resolution=20)) == ""
+    assert data.notes(spec(root)) == []
+    assert data.notes(DataSettings(name=f"folder:{root}", resolution=20)) == []
     picture(7, 24, 40).save(root / "a" / "x.png")
     forget()
-    note = data.too_small(DataSettings(name=f"folder:{root}", resolution=32))
-    assert (
-        note == "data/resolution is 32, and no picture's short side has more than 24 px: all are"
-        " enlarged"
-    )
+    assert data.notes(DataSettings(name=f"folder:{root}", resolution=32)) == [
+        "data/resolution is 32, and no picture's short side has more than 24 px: all are enlarged"
+    ]
+
+
+def test_a_lone_val_is_test_unless_it_is_asked_for(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    tree(root / "train", {"a": 20, "b": 20}), tree(root / "Valid", {"a": 3, "b": 4}, seed=50)
+    cut = data.load(spec(root, validation=0.25))
+    assert (len(cut.train), len(cut.validation), len(cut.read_test())) == (30, 10, 7)
+    [note] = data.notes(spec(root))
+    assert "the pictures of Valid/ are the test pictures" in note and note == cut.summary["note"]
+    own = data.load(spec(root, validation="folder", test=0.2))
+    assert (len(own.train), len(own.validation), len(own.read_test())) == (32, 7, 8)
+    assert own.validation.labels.tolist() == cut.read_test().labels.tolist() == [0] * 3 + [1] * 4
+    assert data.notes(spec(root, validation="folder")) == [] and "note" not in own.summary
+    tree(root / "test", {"a": 2, "b": 2}, seed=80), forget()
+    whole = data.load(spec(root, validation="folder"))
+    assert (len(whole.train), len(whole.validation), len(whole.read_test())) == (40, 7, 4)
+    flat = tree(tmp_path / "flat", {"a": 9, "b": 9})
+    with pytest.raises(UserError, match="data/validation: folder: the data has no val/"):
+        data.load(spec(flat, validation="folder"))
 
 
 def test_folders_of_every_layout(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class Story:
         prune: bool = True,
         per: bool = True,
         word: str = "",
+        vary: dict[str, Any] | None = None,
     ):
         self.draw = random.Random(seed)
         self.word = word
@@ -86,7 +87,7 @@ class Story:
         search["finalists"] = {"top": 1, "seeds": finals} | (
             {"per": "student/resolution"} if per else {}
         )
-        space: dict[str, Any] = {"search": search, "vary": VARY} | (
+        space: dict[str, Any] = {"search": search, "vary": vary or VARY} | (
             {"title": title} if title else {}
         )
         base = BASE | {"train": BASE["train"] | {"epochs": epochs}}  # type: ignore[operator]

@@ -5,9 +5,11 @@ it asks for nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from autokd import report
+from autokd.report import learning
 from autokd.study import ledger, verdict, words
 from tests.helpers.hostile import HOSTILE, WORD
 from tests.helpers.synthetic import Story, study
@@ -156,3 +158,21 @@ def test_the_command(finished: Path, tmp_path: Path, run: Callable) -> None:
     assert code == 2 and "did you mean 'demo'" in err
     code, _, err = run("report", "demo", "--out", "/proc/no/page.html", AUTOKD_RUNS=root)
     assert code == 2 and "cannot be written" in err
+
+
+def test_the_mean_over_seeds_and_the_exported_file_are_told_apart(finished: Path) -> None:
+    _, table = ledger.read(finished)
+    best = verdict.overall(verdict.results(table, "val/accuracy", 1, finished), 1)
+    assert best is not None and best.test_mean is not None
+    own = table.tests[-1]["results"][str(best.best_trial)]["test/accuracy"]
+    assert f"{own:.4f}" != f"{best.test_mean:.4f}"
+    page = report.page(finished).html
+    assert f"<b>{best.test_mean:.4f}</b><span>test/accuracy, the mean of 5 seeds, read once" in page
+    assert f"<b>{own:.4f}</b><span>test/accuracy of the file that is exported (seed 1)" in page
+
+
+def test_all_that_was_confirmed_is_drawn_so(finished: Path) -> None:
+    view = report.StudyData("demo", *ledger.read(finished), finished)
+    others = [t.number for t in view.complete if t not in view.won][:3]
+    view.results += [replace(r, trial=n) for r, n in zip(view.results, others, strict=False)]
+    assert '"name":"later confirmed (6)"' in learning.curves(view)

@@ -96,7 +96,7 @@ def test_what_mattered_at_the_end_agrees_with_another_fanova(crossed: Path) -> N
     }
     complete = [t for t in view.searched if t.state == "complete"]
     other = _fanova(view, complete)
-    assert set(said) == {"temperature", "kl weight", "ladder"} == set(other)
+    assert set(said) == {"temperature", "temperature tau", "kl weight", "ladder"} == set(other)
     for name in said:
         assert said[name] == pytest.approx(other[name], abs=0.12), (said, other)
     assert said["kl weight"] > 0.6 > said["temperature"]
@@ -120,6 +120,7 @@ def _fanova(view: report.StudyData, trials: list[Trial]) -> dict[str, float]:
         [
             [
                 kinds.index(t.varied[KIND]),
+                t.varied["distill/temperature/tau"],
                 t.varied[WEIGHT],
                 of_ladder[len(t.varied["ladder"])],
             ]
@@ -128,7 +129,12 @@ def _fanova(view: report.StudyData, trials: list[Trial]) -> dict[str, float]:
     )
     forest = RandomForestRegressor(n_estimators=200, random_state=1, n_jobs=1).fit(x, y)
     draw = np.random.default_rng(0)
-    ranges = [np.arange(3), np.linspace(0.1, 1.0, 60), np.arange(len(ladders))]
+    ranges = [
+        np.arange(3),
+        np.linspace(1, 16, 60),
+        np.linspace(0.1, 1.0, 60),
+        np.arange(len(ladders)),
+    ]
     others = np.stack([draw.choice(r, 400) for r in ranges], 1)
     effects = []
     for column, values in enumerate(ranges):
@@ -138,26 +144,19 @@ def _fanova(view: report.StudyData, trials: list[Trial]) -> dict[str, float]:
             at[:, column] = value
             means.append(forest.predict(at).mean())
         effects.append(np.var(means))
-    names = ["temperature", "kl weight", "ladder"]
+    names = ["temperature", "temperature tau", "kl weight", "ladder"]
     return {n: e / sum(effects) for n, e in zip(names, effects, strict=True)}
 
 
 def test_a_number_stays_one_where_one_branch_lists_its_values(crossed: Path) -> None:
     view = _view(crossed)
-    path, trials = "distill/temperature/tau", view.ranked[:30]
-    for i, t in enumerate(trials):
-        t.varied[path] = [4.0, 10.0, 2.5][i % 3]
+    path = "distill/temperature/tau"
     listed = Leaf(path, "listed", ("x",), "choice", [10.0, 4.0])
-    view.leaves = {k: v for k, v in view.leaves.items() if getattr(v, "path", "") != path}
-    view.leaves |= {
-        "listed": listed,
-        "ranged": Leaf(path, "ranged", ("x",), "uniform", [1.0, 16.0]),
-    }
-    axis = coordinates._axis(view, path, trials)
+    ranged = Leaf(path, "ranged", ("x",), "uniform", [1.0, 16.0])
+    view.leaves = {"listed": listed, "ranged": ranged}
+    axis = coordinates._axis(view, path, [{path: 4.0}, {path: 10.0}, {path: 2.5}])
     assert axis.at(2.5) < axis.at(4.0) < axis.at(10.0)
     assert [text for _, text in axis.ticks] == ["2.5", "6.25", "10"]
     view.leaves = {"listed": listed}  # listed wherever it is free: evenly apart, in order
-    for i, t in enumerate(trials):
-        t.varied[path] = [4.0, 10.0][i % 2]
-    axis = coordinates._axis(view, path, trials)
+    axis = coordinates._axis(view, path, [{path: 10.0}, {path: 4.0}])
     assert (axis.at(4.0), axis.at(10.0)) == (0.25, 0.75)

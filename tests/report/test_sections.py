@@ -50,9 +50,9 @@ def test_importance_finds_what_matters_and_says_when_nothing_is_known(finished: 
     view.groups = []
     for t in own:
         t.group = None
-        t.params = {"a": draw.random(), "b": draw.random(), "c": draw.choice(["x", "y"])}
+        t.varied = {"a": draw.random(), "b": draw.random(), "c": draw.choice(["x", "y"])}
         t.state = "complete"
-        t.metrics = {1: {"val/accuracy": 0.5 + 0.4 * t.params["a"] + 0.02 * t.params["b"]}}
+        t.metrics = {1: {"val/accuracy": 0.5 + 0.4 * t.varied["a"] + 0.02 * t.varied["b"]}}
     found, why = report.importance(view, own)
     assert found is not None
     assert found[0][0] == "a"
@@ -67,7 +67,7 @@ def test_importance_finds_what_matters_and_says_when_nothing_is_known(finished: 
     view = report.StudyData("demo", *ledger.read(finished))
     view.complete = view.complete[:5]
     assert re.search(
-        rf"\(\d to compare at their end, fewer than {report.LEAST}\)", report.importances(view)
+        rf"fewer than {report.LEAST} trials to compare at their end", report.importances(view)
     )
 
 

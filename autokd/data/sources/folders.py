@@ -11,6 +11,7 @@ from typing import Any
 
 from autokd.data.sources.parts import Contents, Part
 from autokd.errors import UserError, nearest
+from autokd.recipe import loading
 from autokd.recipe.data_names import FOLDER
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
@@ -37,12 +38,15 @@ def resolve(name: str, data_dir: Path | None) -> Path:
                 f"data/name: {path} is a file; folder: takes a folder with one folder of pictures"
                 " for each class"
             )
+    tried = [*loading.looked_at.get(name.removeprefix(FOLDER), []), *tried]
     above = tried[0].parent
     beside = [p.name for p in above.iterdir() if p.is_dir()] if above.is_dir() else None
     hint = nearest(given.name, beside) if beside is not None else ""
     raise UserError(
         f"data/name: there is no folder {' nor '.join(map(str, dict.fromkeys(tried)))}"
         + (f"; {hint}" if hint else "")
+        + f"; lay it there, or name it: --set data/name={FOLDER}PATH, or --data-dir and the folder"
+        " above it"
     )
 
 
