@@ -17,14 +17,25 @@ from typing import Annotated
 import typer
 
 from autokd import __version__
-from autokd.cli import documents, export, lookups, report, search, tracking, train, verify
+from autokd.cli import (
+    documents,
+    export,
+    helping,
+    lookups,
+    report,
+    search,
+    studies,
+    tracking,
+    train,
+    verify,
+)
 from autokd.errors import UserError, printable
 from autokd.recipe.document import DocumentError
 
 app = typer.Typer(
     name="autokd",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Search for the best way to distil a big vision model into a small one.",
@@ -42,7 +53,7 @@ COMMANDS = (  # in the order of --help
     lookups.methods,
     lookups.models,
     lookups.datasets,
-    lookups.studies,
+    studies.studies,
     documents.schema,
     report.report,
     verify.verify,
@@ -51,7 +62,7 @@ COMMANDS = (  # in the order of --help
     lookups.cache,
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(epilog=helping.epilog(command.__name__))(command)
 
 
 def main() -> None:

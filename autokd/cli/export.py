@@ -17,7 +17,7 @@ from autokd.recipe import bounds
 def export(
     name: Annotated[str, typer.Argument(help="A finished study.")],
     out: Annotated[
-        Path | None, typer.Option(help="The folder to make (default: exports/NAME).")
+        Path | None, typer.Option(metavar="DIR", help="The folder to make (default: exports/NAME).")
     ] = None,
     data_dir: DataDir = None,
     onnx: Annotated[bool, typer.Option(help="Write student.onnx (needs the extra `onnx`).")] = True,
@@ -49,9 +49,11 @@ def export(
 def predict(
     export: Annotated[Path, typer.Argument(help="A folder that `autokd export` made.")],
     pictures: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
-    batch: Annotated[int, typer.Option(min=1, max=bounds.BATCH, help="Pictures at a time.")] = 64,
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, max=bounds.BATCH, help="Pictures at a time.")
+    ] = 64,
     top: Annotated[
-        int, typer.Option(min=1, max=bounds.CLASSES, help="How many labels a picture.")
+        int, typer.Option(metavar="N", min=1, max=bounds.CLASSES, help="How many labels a picture.")
     ] = 5,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line, a line a picture.")

@@ -1,4 +1,6 @@
-"""The live view of a search: a table on a terminal, plain lines elsewhere. Always on stderr."""
+"""The live view of a search: a table on a terminal, plain lines elsewhere. Always on stderr. From
+its first second on something is said at least every ten seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +10,26 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table as Grid
-from rich.text import Text
 
-from autokd.study import asha, finals, racing, undertrained, words
-from autokd.study.choices import choices
+from autokd.cli.board import board, left, phase, spent, status
+from autokd.study import racing, teaching, undertrained, words
 from autokd.study.controls import CONTROLS
-from autokd.study.ledger import BROKEN, ENDED, Event, Trial
+from autokd.study.ledger import BROKEN, Event
 
 if TYPE_CHECKING:
     from autokd.study.queue import Study
 
+SILENCE = 10.0  # seconds, at most
 PATIENCE = 60.0  # seconds without an epoch, until it is said what is waited for
-ORDER = ("waiting", "running", "paused", "complete", "pruned", "diverged", "oom", "failed")
-COLOURS = {
-    "waiting": "dim",
-    "running": "cyan",
-    "complete": "green",
-    "pruned": "yellow",
-    "paused": "blue",
-    "diverged": "red",
-    "oom": "red",
-    "failed": "red",
-}
+COUNTED = {"tables made", "tables read", "networks trained", "networks read"}
 
 
 class LiveView:
-    """Follows a study. ``quiet``: says nothing but warnings."""
+    """Follows a search from its first second, and its study from when there is one. ``quiet``: says
+    nothing but warnings.
+    """
 
     def __init__(self, *, quiet: bool = False):
         self.console = Console(stderr=True, highlight=False)
@@ -44,6 +37,8 @@ class LiveView:
         self.live: Live | None = None
         self.study: Study | None = None
         self.began = time.monotonic()
+        self.doing = ""  # before there is a study
+        self.spoke = self.began  # when something was said last
         self.pace: tuple[float, int] | None = (
             # when this session's first epoch was reported, and the epochs by then: what follows
             # tells the rate
@@ -52,11 +47,23 @@ class LiveView:
         self.news = self.began  # when this session began, or the last epoch was reported
         self.patience = PATIENCE
         self.over = threading.Event()
+        self.minding: threading.Thread | None = None
         self.counts: Counter[str] = Counter()
         self.warned: set[str] = set()
 
     def say(self, text: str) -> None:
+        self.spoke = time.monotonic()
         self.console.print(text, soft_wrap=True, markup=False)
+
+    def stage(self, doing: str) -> None:
+        """What is begun now, before there is a study."""
+        self.doing = doing
+        if self.quiet:
+            return
+        self.say(f"{doing} …")
+        if self.minding is None:
+            self.minding = threading.Thread(target=self._mind, daemon=True)
+            self.minding.start()
 
     def follow(self, study: Study) -> None:
         self.study = study
@@ -67,11 +74,10 @@ class LiveView:
         if self.quiet:
             return
         study.book.listeners.append(self._heard)
-        self.say(
+        self.stage(
             f"study {study.book.path.name}: {study.trials_wanted} trials, {study.jobs} at a time;"
-            " starting Ray …"
+            " starting Ray"
         )
-        threading.Thread(target=self._mind, daemon=True).start()
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(
                 get_renderable=self.render,
@@ -88,13 +94,7 @@ class LiveView:
             self.live = None
 
     def _count(self, facts: dict[str, Any]) -> None:
-        self.counts.update(
-            {
-                k: v
-                for k, v in facts.items()
-                if k in {"tables made", "tables read", "networks trained", "networks read"}
-            }
-        )
+        self.counts.update({k: v for k, v in facts.items() if k in COUNTED})
 
     def _warn(self) -> None:
         """What speaks against the best trial so far, and against its teachers: each is said once,
@@ -155,9 +155,21 @@ class LiveView:
             self.say(f"[{self._clock()}] test pictures read")
 
     def _mind(self) -> None:
-        while not self.over.wait(PATIENCE / 12):
-            if told := self.waiting(time.monotonic()):
+        while not self.over.wait(1.0):
+            if told := self.due(time.monotonic()):
                 self.say(f"[{self._clock()}] {told}")
+
+    def due(self, now: float) -> str:
+        """What is to be said at that time (monotonic seconds), as nothing has been for long; ``""``
+        where nothing is.
+        """
+        if self.study is None:
+            return f"still {self.doing}" if now - self.spoke >= SILENCE else ""
+        if told := self.waiting(now):
+            return told
+        if self.live or now - self.spoke < SILENCE:
+            return ""
+        return status(self.study, self._teaching(), self._left())
 
     def waiting(self, now: float) -> str:
         """What the search waits for, where it has been without an epoch for long (each time twice
@@ -169,9 +181,8 @@ class LiveView:
             return ""
         self.patience *= 2
         numbers = sorted(n for n in self.study.running.copy() if n >= 0)
-        teaching = [model for _, model in list(self.study.teaching_jobs.values())]
-        if teaching:
-            what = f"teachers to be trained or loaded ({', '.join(teaching)})"
+        if taught := self._teaching():
+            what = f"teachers to be trained or loaded ({', '.join(taught)})"
         elif numbers:
             what = f"an epoch of {'trials' if len(numbers) > 1 else 'trial'}"
             what += f" {', '.join(map(str, numbers))}"
@@ -183,98 +194,40 @@ class LiveView:
         busy = f"; {load:.0f} processes want this machine's {cpus} CPUs" if load > cpus + 1 else ""
         return f"no epoch for {silent:.0f} s: waiting for {what}{busy}"
 
-    def _clock(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
-        return f"{minutes:02d}:{seconds:02d}"
-
-    def render(self) -> Grid:
-        """The table. It is drawn from a thread of its own: what the study may change meanwhile is
-        copied before it is gone through.
+    def _teaching(self) -> list[str]:
+        """The teachers that are being trained or loaded, with their epochs where these are
+        known: ``cnn-3x32, epoch 3/40``.
         """
         assert self.study is not None
-        study = self.study
-        trials = list(self.study.trials.values())
-        searching = [t for t in trials if t.searching]
-        states = Counter(t.state for t in trials)
-        grid = Grid.grid(padding=(0, 2))
-        grid.add_column(style="bold", no_wrap=True)
-        grid.add_column(overflow="fold")
-        best = study.best(searching)[:1]
-        if not (study.teaching_jobs or any(t.attempt for t in trials)):
-            phase = "starting workers"
-        else:
-            phase = "searching" if study.book.table.finalists is None else "confirming"
-            if phase == "searching" and racing.repeats(study.trials):
-                phase = "further seeds of the most promising"
-            if phase != "confirming" and any(t.tuning and t.state not in ENDED for t in trials):
-                phase = "tuning the controls"
-        left = self._left(trials)
-        grid.add_row(
-            "phase", f"{phase}, {self._clock()} elapsed" + (f", about {left} to go" if left else "")
-        )
-        if best:
-            grid.add_row(
-                "best so far",
-                f"trial {best[0].number}: {study.metric} {best[0].last.get(study.metric, 0):.4f} at"
-                f" epoch {best[0].epochs}",
-            )
-            grid.add_row("", choices(best[0]))
-        text = Text()
-        for state in ORDER:
-            if states[state]:
-                text.append(f"{states[state]} {state}  ", style=COLOURS[state])
-        if text:
-            grid.add_row("trials", text)
-        if study.teaching_jobs:
-            grid.add_row(
-                "teachers",
-                "training or loading "
-                + ", ".join(model for _, model in list(study.teaching_jobs.values())),
-            )
-        grid.add_row("epochs", f"{spent(trials)} of about {self._planned(trials)}")
+        folder = self.study.book.path
+        return [
+            f"{model}{', epoch ' + at if (at := teaching.progress(folder, key)) else ''}"
+            for key, model in list(self.study.teaching_jobs.values())
+        ]
+
+    def _clock(self) -> str:
+        return words.duration(time.monotonic() - self.began)
+
+    def _left(self) -> str:
+        assert self.study is not None
+        return left(self.study, *self.pace, time.monotonic()) if self.pace else ""
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Name and text of what stands above the table."""
+        assert self.study is not None
+        out = [("phase", f"{phase(self.study)}, {self._clock()} elapsed")]
+        if teaching := self._teaching():
+            out.append(("teachers", "training or loading " + "; ".join(teaching)))
+        for e in list(self.study.book.table.teachers.values())[-1:]:
+            if (reached := e.get("metrics", {}).get("val/accuracy")) is not None:
+                out.append(("teacher", f"{e['model']}: val/accuracy {reached:.4f}"))
         asked = self.counts["tables made"] + self.counts["tables read"]
         if asked:
-            grid.add_row(
-                "teacher tables",
-                f"{self.counts['tables read'] / asked:.0%} from the cache, networks trained:"
-                f" {self.counts['networks trained']}",
-            )
-        return grid
+            share = f"{self.counts['tables read'] / asked:.0%} from the cache"
+            trained = self.counts["networks trained"]
+            out.append(("teacher tables", f"{share}, networks trained: {trained}"))
+        return out
 
-    def _planned(self, trials: list[Trial]) -> int:
-        """Epochs of the whole study: while it searches, from what its trials take; then the finals
-        are laid out, and it is known.
-        """
+    def render(self) -> Group:
         assert self.study is not None
-        study = self.study
-        if study.book.table.finalists is not None:
-            return sum(
-                t.epochs if t.judged or t.state in ENDED else t.recipe["train"]["epochs"]
-                for t in trials
-            )
-        length = study.space.base.train.epochs
-        rungs = asha.rungs(study.search.asha, length)
-        expected = (
-            length if not rungs else rungs[0] + (length - rungs[0]) / study.search.asha.reduction
-        )
-        runs = finals.most_runs(study.space)
-        raced = study.search.racing.runs * asha.tells(study.search.asha, length)
-        return round(expected * study.trials_wanted + raced + runs * length)
-
-    def _left(self, trials: list[Trial]) -> str:
-        """At the rate of this session's own epochs: neither the start nor what an earlier session
-        did counts. ``""``: not known yet.
-        """
-        if self.pace is None:
-            return ""
-        since, before = self.pace
-        todo = self._planned(trials) - spent(trials)
-        done = spent(trials) - before
-        if done < 10 or todo <= 0:
-            return ""
-        seconds = (time.monotonic() - since) * todo / done
-        return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"
-
-
-def spent(trials: list[Trial]) -> int:
-    return sum(t.epochs for t in trials)
+        return board(self.study, self.facts(), self._left())

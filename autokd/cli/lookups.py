@@ -1,9 +1,8 @@
-"""`autokd methods`, `models`, `datasets`, `studies` and `cache`: what there is."""
+"""`autokd methods`, `spaces`, `models`, `datasets` and `cache`: what there is."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,13 +11,11 @@ from autokd.cache import KINDS, budget, contents, default_cache
 from autokd.cache import clear as clear_cache
 from autokd.cli.options import DataDir, Json
 from autokd.errors import UserError
-from autokd.files import built_in, kind_of, runs_root
+from autokd.files import built_in, kind_of
 from autokd.recipe import bounds, data_names, network_names
-from autokd.recipe.docstrings import paragraphs
 
 if TYPE_CHECKING:
     from autokd.recipe import DataSettings
-    from autokd.study.ledger import Table
 
 
 def methods(as_json: Json = False) -> None:
@@ -32,7 +29,7 @@ def methods(as_json: Json = False) -> None:
             "axis": axis,
             "kind": kind,
             "paper": method.paper,
-            "summary": paragraphs(method.fn.__doc__)[0],
+            "summary": method.about,
             "defaults": method.defaults,
         }
         for axis in axes.AXES
@@ -93,12 +90,18 @@ def models(
         list[str] | None,
         typer.Argument(help="Networks to build and measure, for example resnet20 timm:resnet18."),
     ] = None,
-    resolution: Annotated[int, typer.Option(min=4, max=bounds.SIDE, help="Pixels a side.")] = 32,
-    classes: Annotated[int, typer.Option(min=2, max=bounds.CLASSES, help="How many.")] = 100,
+    resolution: Annotated[
+        int, typer.Option(metavar="N", min=4, max=bounds.SIDE, help="Pixels a side.")
+    ] = 32,
+    classes: Annotated[
+        int, typer.Option(metavar="N", min=2, max=bounds.CLASSES, help="How many.")
+    ] = 100,
     channels: Annotated[
-        int, typer.Option(min=1, max=bounds.CHANNELS, help="3 for colour, 1 for grey.")
+        int, typer.Option(metavar="N", min=1, max=bounds.CHANNELS, help="3 for colour, 1 for grey.")
     ] = 3,
-    threads: Annotated[int, typer.Option(min=1, max=bounds.THREADS, help="CPU threads.")] = 1,
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=1, max=bounds.THREADS, help="CPU threads.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """List the networks that a recipe may name; with NAMES, measure those: parameters, FLOPs,
@@ -163,6 +166,7 @@ def datasets(
     resolution: Annotated[
         int,
         typer.Option(
+            metavar="N",
             min=4,
             max=bounds.SIDE,
             help="The largest resolution it will be used at: decides how large pictures are kept.",
@@ -222,44 +226,6 @@ def _data_settings(name: str, resolution: int, skip: bool) -> DataSettings:
             "student": {"resolution": resolution},
         }
     ).data
-
-
-def studies(as_json: Json = False) -> None:
-    """List the studies under mlruns/."""
-    from autokd.study import ledger
-
-    root = runs_root()
-    rows = []
-    for name in ledger.names(root):
-        try:
-            _, table = ledger.read(ledger.folder(root, name))
-        except UserError as e:
-            print(f"warning: {e}", file=sys.stderr)
-            continue
-        trials = table.trials.values()
-        rows.append(
-            {
-                "study": name,
-                "state": _state(table) + (", unsealed" if table.unsealed else ""),
-                "trials": sum(t.searching for t in trials),
-                "epochs": sum(t.epochs for t in trials),
-            }
-        )
-    if as_json:
-        print(json.dumps(rows))
-        return
-    if not rows:
-        print(f"no studies under {root}")
-    for row in rows:
-        print(
-            f"{row['study']:30} {row['state']:22} {row['trials']:4} trials {row['epochs']:7} epochs"
-        )
-
-
-def _state(table: Table) -> str:
-    if table.closed:
-        return "finished"
-    return "searching or stopped" if table.finalists is None else "confirming"
 
 
 def cache(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,21 +24,26 @@ if TYPE_CHECKING:
 def search(
     space: Annotated[
         Path | None,
-        typer.Option(help="The search space: a YAML file, or a name of `autokd spaces`."),
+        typer.Option(
+            metavar="FILE", help="The search space: a YAML file, or a name of `autokd spaces`."
+        ),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(help="A recipe to use in place of the space's own base.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A recipe to use in place of the space's own base."),
     ] = None,
     sets: Sets = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, max=bounds.TRIALS, help="How many trials.")
+        int | None, typer.Option(metavar="N", min=1, max=bounds.TRIALS, help="How many trials.")
     ] = None,
     time: Annotated[
-        str | None, typer.Option(help="For the whole command, finals included: 90s, 30m, 2h.")
+        str | None,
+        typer.Option(metavar="TIME", help="For the whole command, finals included: 90s, 30m, 2h."),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             max=bounds.JOBS,
             help="Trials side by side (default: one a GPU, else one a CPU).",
@@ -45,9 +51,11 @@ def search(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(min=0, max=bounds.SAMPLER_SEED, help="Seeds the sampler, nothing else."),
+        typer.Option(
+            metavar="N", min=0, max=bounds.SAMPLER_SEED, help="Seeds the sampler, nothing else."
+        ),
     ] = 0,
-    name: Annotated[str | None, typer.Option(help="The study's name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The study's name.")] = None,
     like: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Begin with what that earlier study found best."),
@@ -58,18 +66,23 @@ def search(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="With --extend: how many more each finalist and control gets."),
+        typer.Option(
+            metavar="N", min=1, help="With --extend: how many more each finalist and control gets."
+        ),
     ] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Go on with a study that was stopped or killed."),
     ] = None,
     data_dir: DataDir = None,
-    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to use.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster to use.")
+    ] = None,
     tracking_uri: Annotated[
         str | None,
         typer.Option(
-            help="An MLflow server (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)."
+            metavar="URI",
+            help="An MLflow server (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db).",
         ),
     ] = None,
     dry_run: Annotated[
@@ -114,10 +127,13 @@ def search(
 
     from autokd.cli import summary
     from autokd.cli.live import LiveView
+
+    view = LiveView(quiet=quiet)
+    view.stage("loading the libraries")
     from autokd.engine import search as engine
 
     chosen = resume or extend or name or engine.next_name(space.stem if space else "search")
-    view = LiveView(quiet=quiet)
+    view.stage("looking at data, networks and files")
     where = {"uri": tracking_uri, "address": ray_address}
     try:
         if extend:
@@ -137,7 +153,14 @@ def search(
         }
         print(_how_to_go_on(chosen, same), file=sys.stderr)
         raise typer.Exit(130) from None
-    print(json.dumps(summary.as_json(outcome)) if as_json else summary.as_text(outcome))
+    finally:
+        view.stop()
+    if as_json:
+        print(json.dumps(summary.as_json(outcome)))
+    else:
+        print(summary.as_text(outcome, shutil.get_terminal_size().columns))
+        if not quiet:
+            print(summary.what_next(outcome), file=sys.stderr)
     raise typer.Exit(0 if any(t.state == "complete" for t in outcome.table.trials.values()) else 1)
 
 

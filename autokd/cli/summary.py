@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,48 @@ from autokd.study.words import group, reasons
 if TYPE_CHECKING:
     from autokd.engine.search import SearchResult
 
+WIDTH = 100  # columns, where nothing tells
 
-def as_text(outcome: SearchResult) -> str:
+
+def as_text(outcome: SearchResult, width: int = WIDTH) -> str:
+    """``width``: of the terminal; longer lines go on, indented, behind a comma or a space. The last
+    line is the recipe's path.
+    """
+    *lines, last = _lines(outcome)
+    return "\n".join([*(part for line in lines for part in wrapped(line, width)), last])
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """The line in parts that fit, broken behind a comma, a colon or a semicolon where that leaves
+    no part very short.
+    """
+    indent = len(line) - len(line.lstrip())
+    out, rest = [], line
+    while len(rest) > width:
+        ends = [m.end() for m in re.finditer(r"[,;:](?= )", rest[: width + 1])]
+        ends = [e for e in ends if e > width // 2] or [rest.rfind(" ", indent + 1, width + 1)]
+        if ends[-1] <= indent + 4:
+            break
+        out.append(rest[: ends[-1]].rstrip())
+        rest = " " * (indent + 4) + rest[ends[-1] :].lstrip()
+    return [*out, rest]
+
+
+def what_next(outcome: SearchResult) -> str:
+    """The commands that go on from here."""
+    name = shlex.quote(outcome.name)
+    ways = [(f"autokd report {name}", "its page: what was tried, what mattered, how sure it is")]
+    if outcome.recipe is not None:
+        ways += [
+            (f"autokd export {name}", "the student as a folder to hand on"),
+            (f"autokd reproduce {outcome.recipe}", "the same student, trained again"),
+        ]
+    ways += [("autokd ui", "all trials in MLflow")]
+    longest = max(len(command) for command, _ in ways)
+    return "\n".join(["next:", *(f"  {command:{longest}}  {what}" for command, what in ways)])
+
+
+def _lines(outcome: SearchResult) -> list[str]:
     table, metric = outcome.table, outcome.metric
     states = Counter(t.state for t in table.trials.values() if t.searching)
     lines = [
@@ -84,7 +126,7 @@ def as_text(outcome: SearchResult) -> str:
         ]
     else:
         lines += ["", str(outcome.recipe)]
-    return "\n".join(lines)
+    return lines
 
 
 def _against(differences: Iterable[Difference], metric: str) -> list[str]:

@@ -10,9 +10,11 @@ from autokd.files import runs_root
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")
+    ] = 0,
     tracking_uri: Annotated[
-        str | None, typer.Option(help="Another store than mlruns/mlflow.db.")
+        str | None, typer.Option(metavar="URI", help="Another store than mlruns/mlflow.db.")
     ] = None,
 ) -> None:
     """Open MLflow's UI on this store, on 127.0.0.1."""
@@ -23,7 +25,9 @@ def ui(
 
 def sync(
     names: Annotated[list[str] | None, typer.Argument(help="Studies (default: all).")] = None,
-    tracking_uri: str | None = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(metavar="URI", help="Another store than mlruns/mlflow.db.")
+    ] = None,
 ) -> None:
     """Bring MLflow up to what the ledgers say; twice changes nothing."""
     from autokd.study import ledger

@@ -17,7 +17,10 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe: hand-written, exported, or a trial's.")],
     sets: Sets = None,
     out: Annotated[
-        Path, typer.Option(help="The folder for student.safetensors, metrics.json and recipe.yaml.")
+        Path,
+        typer.Option(
+            metavar="DIR", help="The folder for student.safetensors, metrics.json and recipe.yaml."
+        ),
     ] = Path("out"),
     data_dir: DataDir = None,
     test: Annotated[
@@ -57,6 +60,7 @@ def reproduce(
     seeds: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=2,
             max=bounds.SEEDS,
             help="Train so many fresh seeds too, for an interval of this machine.",

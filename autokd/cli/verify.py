@@ -20,7 +20,8 @@ from autokd.study.ledger import Table
 def verify(
     name: Annotated[str, typer.Argument(help="The study's name (see `autokd studies`).")],
     tracking_uri: Annotated[
-        str | None, typer.Option(help="The MLflow store (default: as `autokd search`).")
+        str | None,
+        typer.Option(metavar="URI", help="The MLflow store (default: as `autokd search`)."),
     ] = None,
     as_json: Json = False,
 ) -> None:

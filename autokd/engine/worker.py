@@ -4,6 +4,7 @@ MLflow or the other trials.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import resource
@@ -15,7 +16,9 @@ from typing import Any
 from ray import tune
 
 from autokd.errors import UserError
-from autokd.study import outcomes
+from autokd.files import write_atomically
+from autokd.recipe import Recipe
+from autokd.study import outcomes, teaching
 from autokd.study.controls import CONTROLS, FINALIST
 from autokd.study.jobs import Job, Report
 from autokd.study.ledger import TUNING
@@ -171,6 +174,8 @@ class Worker(tune.Trainable):
         began = time.monotonic()
         own = recipe.members()[self.job.member]
         before = dict(store.counts)
+        progress = teaching.progress_file(self.folder, recipe.member_keys()[self.job.member])
+        store.trained = functools.partial(tell_progress, progress)
         given = not own.needs_teacher and recipe.teacher.weights != "train"
         try:
             seen = data.load(recipe.data, store.device)
@@ -248,6 +253,12 @@ class Worker(tune.Trainable):
 
     def cleanup(self) -> None:
         self.run = None
+
+
+def tell_progress(file: Path, recipe: Recipe, epochs: int) -> None:
+    """Write down how far a teacher's training is, for whoever looks on."""
+    with contextlib.suppress(OSError):  # of no account to the training
+        write_atomically(file, f"{epochs}/{recipe.train.epochs}")
 
 
 def latency(run: Any) -> float:

@@ -21,7 +21,13 @@ PAPER = "arXiv 1612.03928"
 STAGES = 3  # at most so many, counted from the last
 
 
-@register("losses", "attention", paper=PAPER, weight=1000.0)
+@register(
+    "losses",
+    "attention",
+    about="the student looks where the teacher looks",
+    paper=PAPER,
+    weight=1000.0,
+)
 def attention(student_stages: Stages, teacher_stages: Stages) -> Scalar:
     """The student's maps F against the full teacher's E, over the last three stages of each.
     Returns a scalar.
@@ -33,7 +39,13 @@ def attention(student_stages: Stages, teacher_stages: Stages) -> Scalar:
     return _distance(student_stages, teacher_stages)
 
 
-@register("losses", "scratch_attention", paper="arXiv 1907.09643", weight=1000.0)
+@register(
+    "losses",
+    "scratch_attention",
+    about="the teacher trained beside the student looks where the teacher looks",
+    paper="arXiv 1907.09643",
+    weight=1000.0,
+)
 def scratch_attention(scratch_stages: Stages, teacher_stages: Stages) -> Scalar:
     """The same between the scratch teacher's maps and the full teacher's: the gradient goes to the
     scratch teacher.

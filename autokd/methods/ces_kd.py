@@ -18,7 +18,14 @@ from autokd.recipe.vocabulary import AllLabels, AllPictures, Experts, LadderLogi
 PAPER = "arXiv 2209.07606"
 
 
-@register("teaching", "curriculum", paper=PAPER, needs_ladder=True, assistants="next")
+@register(
+    "teaching",
+    "curriculum",
+    about="easy pictures are taught by small assistants, hard ones by the teacher",
+    paper=PAPER,
+    needs_ladder=True,
+    assistants="next",
+)
 def curriculum(
     labels: AllLabels,
     members: int,

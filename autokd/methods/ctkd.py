@@ -34,7 +34,13 @@ def _network(name: str) -> str:
     return name
 
 
-@register("teaching", "collaborative", paper=PAPER, scratch=True)
+@register(
+    "teaching",
+    "collaborative",
+    about="a second teacher is trained beside the student, and teaches it too",
+    paper=PAPER,
+    scratch=True,
+)
 def collaborative(
     labels: AllLabels,
     members: int,
@@ -54,7 +60,13 @@ def collaborative(
     return labels.new_full((1, len(labels)), members - 1)
 
 
-@register("losses", "scratch_l2", paper=PAPER, weight=0.03)
+@register(
+    "losses",
+    "scratch_l2",
+    about="the student's logits near those of the teacher trained beside it",
+    paper=PAPER,
+    weight=0.03,
+)
 def scratch_l2(student_logits: Logits, scratch_logits: Logits) -> Scalar:
     """``mean_x ‖sg(z_R) − z_S‖²``, summed over classes; the weight is the paper's gamma. Returns a
     scalar.

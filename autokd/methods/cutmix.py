@@ -15,7 +15,9 @@ from autokd.recipe.axes import Positive, register
 from autokd.recipe.vocabulary import AllBoxes, AllIndices, AllPictures, Uniforms
 
 
-@register("view", "cutmix", paper="arXiv 1905.04899")
+@register(
+    "view", "cutmix", about="a box of each picture shows another picture", paper="arXiv 1905.04899"
+)
 def cutmix(
     uniforms: Uniforms,
     batch_index: AllIndices,

@@ -18,7 +18,14 @@ from autokd.recipe.vocabulary import AllIndices, AllLabels, Experts, Uniforms
 PAPER = "arXiv 2009.08825"
 
 
-@register("teaching", "dense", paper=PAPER, needs_ladder=True, assistants="all")
+@register(
+    "teaching",
+    "dense",
+    about="teacher and all assistants teach together",
+    paper=PAPER,
+    needs_ladder=True,
+    assistants="all",
+)
 def dense(
     labels: AllLabels,
     members: int,

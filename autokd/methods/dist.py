@@ -16,7 +16,13 @@ from autokd.recipe.vocabulary import Logits, LogProbs, Scalar, Temperature, Tens
 PAPER = "arXiv 2205.10536"
 
 
-@register("losses", "dist", paper=PAPER, weight=2.0)
+@register(
+    "losses",
+    "dist",
+    about="correlation with the teacher's answers, over classes and over the batch",
+    paper=PAPER,
+    weight=2.0,
+)
 def dist(
     student_logits: Logits,
     log_probs: LogProbs,

@@ -30,7 +30,7 @@ PAPER = "arXiv 2203.08679"
 GONE = -1e9  # a logit that leaves a class out of a softmax; finite, so that 0·GONE is 0
 
 
-@register("losses", "dkd", paper=PAPER)
+@register("losses", "dkd", about="the true class and the others are taught apart", paper=PAPER)
 def dkd(
     student_logits: Logits,
     log_probs: LogProbs,

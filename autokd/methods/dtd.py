@@ -37,7 +37,9 @@ def _spread(
     return clamped
 
 
-@register("temperature", "flsw", paper=PAPER)
+@register(
+    "temperature", "flsw", about="warmer where student and teacher already agree", paper=PAPER
+)
 def flsw(
     student_logits: Logits,
     teacher_logits: Logits,
@@ -68,7 +70,12 @@ def flsw(
     return _spread(w, tau, beta, tau_min, tau_max, note)
 
 
-@register("temperature", "cwsm", paper=PAPER)
+@register(
+    "temperature",
+    "cwsm",
+    about="a temperature per picture, by how sure the student is",
+    paper=PAPER,
+)
 def cwsm(
     student_logits: Logits,
     note: Note,

@@ -49,7 +49,14 @@ def regressor(student: Any, teacher: Any, shape: tuple[int, int, int]) -> Module
     )
 
 
-@register("losses", "fitnets", paper=PAPER, weight=100.0, build_modules=regressor)
+@register(
+    "losses",
+    "fitnets",
+    about="the student's middle features predict the teacher's",
+    paper=PAPER,
+    weight=100.0,
+    build_modules=regressor,
+)
 def fitnets(student_stages: Stages, teacher_stages: Stages, modules: Module) -> Scalar:
     """``mean (r(F) − E)²`` over all elements, F and E the middle stages (the lower of two), at the
     smaller size. Returns a scalar.

@@ -27,7 +27,7 @@ from autokd.recipe.vocabulary import (
 PAPER = "arXiv 1503.02531"
 
 
-@register("teaching", "single", paper=PAPER)
+@register("teaching", "single", about="the teacher alone teaches every picture", paper=PAPER)
 def single(labels: AllLabels, members: int) -> Experts:
     """The full teacher teaches every picture; assistants, if a ladder is given, are neither trained
     nor asked.
@@ -35,25 +35,25 @@ def single(labels: AllLabels, members: int) -> Experts:
     return labels.new_full((1, len(labels)), members - 1)
 
 
-@register("view", "plain", paper=PAPER)
+@register("view", "plain", about="teacher and student see the same augmented picture", paper=PAPER)
 def plain() -> None:
     """Teacher and student see the same augmented picture, each at its own resolution."""
     return None
 
 
-@register("target", "teacher", paper=PAPER)
+@register("target", "teacher", about="the teacher's answers as they are", paper=PAPER)
 def teacher(teacher_logits: Logits) -> tuple[Logits, None]:
     """The teacher's logits as they are."""
     return teacher_logits, None
 
 
-@register("temperature", "constant", paper=PAPER)
+@register("temperature", "constant", about="one temperature for every picture", paper=PAPER)
 def constant(*, tau: Positive = 4.0) -> Temperature:
     """One temperature ``tau`` for every picture (paper, equation 1)."""
     return tau
 
 
-@register("losses", "ce", paper=PAPER, weight=0.1)
+@register("losses", "ce", about="cross-entropy on the labels", paper=PAPER, weight=0.1)
 def ce(
     student_logits: Logits,
     labels: Labels,
@@ -101,7 +101,13 @@ def soften(logits: Logits, tau: Temperature) -> LogProbs:
     return (logits / tau).log_softmax(1)
 
 
-@register("losses", "kl", paper=PAPER, weight=0.9)
+@register(
+    "losses",
+    "kl",
+    about="the teacher's softened answers: plain distillation",
+    paper=PAPER,
+    weight=0.9,
+)
 def kl(student_logits: Logits, log_probs: LogProbs, tau: Temperature) -> Scalar:
     """``mean_x tau_x² KL(p_x ‖ q_x)``, ``q = softmax(z_s/tau)``; over all pictures, labelled or
     not. Returns a scalar.

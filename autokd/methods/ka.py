@@ -46,7 +46,13 @@ def _wrong(teacher_logits: Logits, labels: Labels, note: Note) -> tuple[Mask, La
     return wrong, predicted
 
 
-@register("target", "shift", paper=PAPER, refuses=(MIXED,))
+@register(
+    "target",
+    "shift",
+    about="where the teacher is wrong, its values of the two classes change places",
+    paper=PAPER,
+    refuses=(MIXED,),
+)
 def shift(teacher_logits: Logits, labels: Labels, note: Note) -> tuple[Logits, None]:
     """Probability shift: the values of the predicted and of the true class change places
     (independent code; KD_Lib's exchanges the two largest values, whichever the true class is).
@@ -63,7 +69,13 @@ def shift(teacher_logits: Logits, labels: Labels, note: Note) -> tuple[Logits, N
     return teacher_logits.gather(1, source), None
 
 
-@register("target", "smooth", paper=PAPER, refuses=(MIXED,))
+@register(
+    "target",
+    "smooth",
+    about="where the teacher is wrong, the smoothed label stands in",
+    paper=PAPER,
+    refuses=(MIXED,),
+)
 def smooth(
     teacher_logits: Logits,
     labels: Labels,

@@ -20,7 +20,14 @@ SMOOTHED = Refusal(
 )
 
 
-@register("losses", "lskd", paper=PAPER, weight=9.0, refuses=(SMOOTHED,))
+@register(
+    "losses",
+    "lskd",
+    about="the teacher's answers, with both networks' logits standardised",
+    paper=PAPER,
+    weight=9.0,
+    refuses=(SMOOTHED,),
+)
 def lskd(student_logits: Logits, teacher_logits: Logits, tau: Temperature) -> Scalar:
     """``mean_x tau_x² KL`` between the standardised logits, with the sample deviation (C − 1).
     Returns a scalar.

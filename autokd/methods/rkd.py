@@ -16,7 +16,13 @@ from autokd.recipe.vocabulary import Embedding, Scalar, Tensor
 PAPER = "arXiv 1904.05068"
 
 
-@register("losses", "rkd_distance", paper=PAPER, weight=25.0)
+@register(
+    "losses",
+    "rkd_distance",
+    about="distances between pictures as the teacher has them",
+    paper=PAPER,
+    weight=25.0,
+)
 def rkd_distance(student_embedding: Embedding, teacher_embedding: Embedding) -> Scalar:
     """``mean_{i,j} l_δ(d_ij / mean d, d'_ij / mean d')``, d Euclidean, its mean over the pairs that
     are apart. Returns a scalar.
@@ -28,7 +34,13 @@ def rkd_distance(student_embedding: Embedding, teacher_embedding: Embedding) -> 
     return smooth_l1_loss(_distances(student_embedding), _distances(teacher_embedding))
 
 
-@register("losses", "rkd_angle", paper=PAPER, weight=50.0)
+@register(
+    "losses",
+    "rkd_angle",
+    about="angles between triples of pictures as the teacher has them",
+    paper=PAPER,
+    weight=50.0,
+)
 def rkd_angle(student_embedding: Embedding, teacher_embedding: Embedding) -> Scalar:
     """``mean_{i,j,k} l_δ(cos∠ijk, cos∠'ijk)`` with the corner at i. Returns a scalar.
 

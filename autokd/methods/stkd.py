@@ -19,7 +19,7 @@ PAPER = "arXiv 2103.10047"
 SEES = {"virtual": "mixed", "blend": "parts"}  # what teachers see
 
 
-@register("view", "mixup", paper=PAPER)
+@register("view", "mixup", about="two pictures are blended", paper=PAPER)
 def mixup(
     uniforms: Uniforms,
     batch_index: AllIndices,

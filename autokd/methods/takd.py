@@ -18,7 +18,14 @@ from autokd.recipe.vocabulary import AllLabels, Experts
 PAPER = "arXiv 1902.03393"
 
 
-@register("teaching", "chain", paper=PAPER, needs_ladder=True, assistants="next")
+@register(
+    "teaching",
+    "chain",
+    about="the smallest assistant teaches; each was taught by the next larger one",
+    paper=PAPER,
+    needs_ladder=True,
+    assistants="next",
+)
 def chain(labels: AllLabels) -> Experts:
     """The smallest member of the ladder teaches every picture. Returns ``[1, N]``."""
     return labels.new_zeros((1, len(labels)))

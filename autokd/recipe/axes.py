@@ -75,6 +75,7 @@ class Method:
     paper: str
     reads: tuple[str, ...]
     schema: type[BaseModel]
+    about: str = ""  # what it does, in a line for people who know none of these papers
     flags: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -151,13 +152,15 @@ def register(
     kind: str,
     *,
     paper: str,
+    about: str = "",
     weight: float | None = None,
     refuses: tuple[Refusal, ...] = (),
     **flags: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function as ``kind`` on ``axis``.
 
-    ``weight`` is a loss's default weight. Flags: ``needs_ladder`` (teaching that reads the ladder),
+    ``about`` is its line in `autokd methods`, else the docstring's first sentence; ``weight`` is a
+    loss's default weight. Flags: ``needs_ladder`` (teaching that reads the ladder),
     ``assistants`` (``next`` or ``all``: who taught the assistants), ``plain`` (settings that make
     it the identity), ``build_modules`` (``(student Network, teacher Network, picture shape) → torch
     Module``), ``scratch`` (it trains a teacher beside the student).
@@ -187,11 +190,23 @@ def register(
             fields = {"kind": (Literal[kind], kind)} | fields
         schema = create_model(f"{axis}_{kind}", __config__=STRICT, **fields)
         METHODS[axis, kind] = Method(
-            axis, kind, fn, paper, tuple(reads), schema, flags | {"refuses": refuses}
+            axis,
+            kind,
+            fn,
+            paper,
+            tuple(reads),
+            schema,
+            about or _first_sentence(fn),
+            flags | {"refuses": refuses},
         )
         return fn
 
     return decorate
+
+
+def _first_sentence(fn: Callable[..., Any]) -> str:
+    told = " ".join((fn.__doc__ or "").partition("\n\n")[0].split()).replace("``", "")
+    return told.partition(". ")[0].rstrip(".")
 
 
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)

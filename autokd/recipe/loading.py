@@ -48,6 +48,9 @@ def override(doc: Document, sets: tuple[str, ...]) -> None:
         path, eq, text = item.partition("=")
         if not eq or not path:
             raise UserError(f"--set {item}: expected PATH=VALUE, for example --set train/epochs=10")
+        if "." in path and "/" not in path:
+            told = f"{path.replace('.', '/')}={text}"
+            raise UserError(f"--set {item}: paths use '/': --set {told}")
         try:
             if path.startswith("distill/"):
                 _spell_out_preset(doc)

@@ -7,14 +7,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from autokd.report.parts import duration, esc, number
+from autokd.report.parts import esc, number
 from autokd.report.study_data import StudyData, setting
 from autokd.study import ledger, words
 from autokd.study.choices import choices
 from autokd.study.controls import ALONE, FINALIST, OWN, REFERENCE, TUNED
 from autokd.study.ledger import Trial
 from autokd.study.verdict import Result
-from autokd.study.words import reasons
+from autokd.study.words import duration, reasons
 
 
 def about(study: StudyData) -> str:

@@ -57,13 +57,6 @@ def big(value: float) -> str:
     return f"{value:g}"
 
 
-def duration(seconds: float) -> str:
-    for size, unit, below, smaller in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} {int(seconds % size // below):02d} {smaller}"
-    return f"{seconds:.1f} s"
-
-
 def seeds(n: int) -> str:
     return "one seed" if n == 1 else f"{n} seeds"
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from autokd.report.charts import BLUE, COLOUR, GREEN, SKY, VERMILION
-from autokd.report.parts import duration, esc, note, table
+from autokd.report.parts import esc, note, table
 from autokd.report.study_data import ROLES, StudyData
 from autokd.study import ledger
 from autokd.study.ledger import BROKEN, Event
+from autokd.study.words import duration
 
 FINALS = COLOUR | {"finalist": SKY}  # the search itself is blue
 NAMES = ROLES | {"finalist": "all finalists"}  # of every group, not the winner alone

@@ -16,8 +16,18 @@ from typing import Any
 
 from autokd.errors import nearest
 from autokd.recipe import axes, expand
-from autokd.recipe.document import Document, Keys, Problem, flatten, get, join, put, split
-from autokd.space.tree import NAMED_BY, RANGES, Fixed, Group, Leaf, Node, OneOf, is_number
+from autokd.recipe.document import (
+    Document,
+    Keys,
+    Problem,
+    flatten,
+    flow,
+    get,
+    join,
+    put,
+    split,
+)
+from autokd.space.tree import NAMED_BY, RANGES, Fixed, Group, Leaf, Node, OneOf, is_number, value_at
 
 # The branches a place lies in: (path of the one_of, label), outermost first.
 Taken = tuple[tuple[str, str], ...]
@@ -85,6 +95,16 @@ class _Reader:
             return self.branches(value, path, keys, taken)
         if isinstance(value, dict) and _is_free(value):
             return self.leaf(value, path, keys, taken)
+        if isinstance(value, list) and not isinstance(value_at(self.base, path), list):
+            pair = len(value) == 2 and all(map(is_number, value))
+            hint = f"one of these: {path}: {{choice: {flow(value)}}}"
+            if pair:
+                kind = (
+                    "log_uniform" if min(value) > 0 and max(value) >= 10 * min(value) else "uniform"
+                )
+                hint += f"; anything between them: {path}: {{{kind}: {flow(value)}}}"
+            self.wrong(keys, path, "is a list where one value belongs", value, hint)
+            return Group([])
         return self.branch(value, path, keys, taken)
 
     def branches(self, value: dict[str, Any], path: str, keys: Keys, taken: Taken) -> Node:

@@ -18,7 +18,7 @@ from autokd.study.ledger import BROKEN, ENDED, Event, Table, Trial
 from autokd.study.outcomes import Outcomes
 
 OVER = BROKEN | {"finished", "pruned"}  # events that end a trial
-LEFT = ("scratch", "ray")  # of a Ray, while it lives
+LEFT = ("scratch", "ray", "teaching")  # of a Ray, or of teachers, while they live
 # of a closed study's results: what must follow from its runs
 FOLLOWS = ("group", "trial", "mean", "sd", "seeds", "best_trial", "runs", "itself", "test_mean")
 

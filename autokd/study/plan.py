@@ -14,6 +14,7 @@ from autokd.space.tree import corners
 from autokd.study import asha, finals
 from autokd.study.choices import branch, settings, tells_branch
 from autokd.study.controls import WEIGHTS
+from autokd.study.forecast import reach
 
 FEW = 3  # trials of reference KD: fewer are its finalist's training and the base's
 
@@ -33,7 +34,11 @@ class Plan:
     tuned: list[str] = field(default_factory=list)  # paths over which the controls are tuned
     tuning: int = 0  # how many of the trials do that
     notes: list[str] = field(default_factory=list)
-    seconds: float | None = None
+    seconds: float | None = None  # of wall time, expected; and between what it should lie
+    low: float | None = None
+    high: float | None = None
+    # kind of student → seconds of an epoch of it, as they were measured
+    measured: dict[str, float] = field(default_factory=dict)
     disk_mb: float | None = None
 
 
@@ -43,25 +48,18 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     wanted = trials or search.trials
     length = base.train.epochs
     tuned = training.paths(space)
-    share = training.share(space)
-    tuning = training.trials(share, wanted)
+    tuning = training.trials(training.share(space), wanted)
     searched = wanted - tuning
     rungs = asha.rungs(search.asha, length)
     baselines = [name for name, _ in space.starting_points()][:searched]
     starts = len(baselines)
-    stretches = [b - a for a, b in zip(rungs, [*rungs, length][1:], strict=True)]
-    expected = (
-        rungs[0] + sum(s / search.asha.reduction ** (i + 1) for i, s in enumerate(stretches))
-        if rungs
-        else length
-    )
-    exempt: float = starts if search.asha.exempt_baselines else 0
-    if search.asha.exempt and rungs:
-        exempt += (searched - exempt) / search.asha.exempt
+    exempt = starts if search.asha.exempt_baselines else 0
+    share = 1 / search.asha.exempt if search.asha.exempt else 0.0
     groups = len(space.per.options) if space.per else 1
-    ends = exempt + (wanted - exempt) / search.asha.reduction ** len(rungs)
+    promoted = share + (1 - share) / search.asha.reduction ** len(rungs)
+    ends = exempt + (wanted - exempt) * promoted
     seen_through = max(min(groups * search.finalists.top, wanted) - ends, 0)
-    search_epochs = round(exempt * length + max(wanted - exempt, 0) * expected)
+    search_epochs = round(exempt * length + max(wanted - exempt, 0) * reach(space, wanted))
     search_epochs += round(seen_through * (length - rungs[0])) if rungs else 0
     search_epochs += search.racing.runs * asha.tells(search.asha, length)
     final_epochs = finals.most_runs(space) * length
@@ -177,8 +175,12 @@ def text(space: Space, p: Plan) -> str:
         f"tables        up to {p.tables}, one an epoch and network"
         + (f", {p.disk_mb:.1f} MB" if p.disk_mb is not None else "")
     )
-    if p.seconds is not None:
-        lines.append(f"time          about {_duration(p.seconds)}, from a probe of two epochs")
+    if p.seconds is not None and p.low is not None and p.high is not None:
+        lines.append(
+            f"time          about {_duration(p.seconds)}, between {_duration(p.low)} and"
+            f" {_duration(p.high)}, from measured epochs of"
+        )
+        lines += [f"  {kind}: {seconds:.3g} s" for kind, seconds in p.measured.items()]
     lines.append("branches")
     lines += [
         f"  {branch}: {', '.join(params) or 'nothing free'}"

@@ -4,10 +4,25 @@ so that no worker waits for another's training. Light.
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 from autokd.errors import UserError
 from autokd.study.ledger import Event, Ledger, Trial
+
+
+def progress_file(folder: Path, key: str) -> Path:
+    """Where whoever trains the teacher of that key says how far it is; ``folder``: the study's."""
+    return folder / "teaching" / key
+
+
+def progress(folder: Path, key: str) -> str:
+    """``3/40``: epochs of its training; ``""`` where nothing is said."""
+    try:
+        return progress_file(folder, key).read_text(encoding="utf-8")[:40]
+    except OSError:
+        return ""
 
 
 class Teachers:
@@ -44,9 +59,16 @@ class Teachers:
         used.
         """
         key, model = self.jobs.pop(number)
+        self._forget_progress(key)
         if state == "failed" and found.get("given"):
             raise UserError(f"teacher {model}: {found.get('reason')}")
         self.book.append("teacher", durable=True, key=key, model=model, state=state, **found)
+
+    def _forget_progress(self, key: str) -> None:
+        file = progress_file(self.book.path, key)
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+            file.parent.rmdir()  # where no other is at it
 
     def _keys(self, trial: Trial) -> list[str]:
         if trial.number not in self._needs:

@@ -201,6 +201,16 @@ def scale(metric: str) -> tuple[int, str]:
     return (100, " points") if metric.endswith(("accuracy", "ece", "agreement")) else (1, "")
 
 
+def duration(seconds: float) -> str:
+    """``2 h 05 min``, ``2 min 43 s``, ``51 s``."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole >= 10 else f"{max(seconds, 0.0):.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
 def times(n: int) -> str:
     return "once" if n == 1 else f"{n} times"
 

@@ -93,6 +93,7 @@ def _trained(own: Recipe, data: Dataset, store: Store) -> networks.Network:
         run = start(own, store, data)
         while not run.done:
             run.epoch()
+            store.trained(own, run.next_epoch)
         return networks.state(run.result)
 
     described = own.effective()

@@ -33,7 +33,7 @@ from safetensors import SafetensorError
 
 from autokd import cache
 from autokd.errors import printable
-from autokd.recipe import fingerprint
+from autokd.recipe import Recipe, fingerprint
 from autokd.train import tensor_file
 from autokd.train.tensor_file import NotAsNamed, Tensors
 
@@ -99,6 +99,8 @@ class Store:
     # file → its identity when its checksum was right
     _checked: dict[Path, tuple[int, ...]] = field(default_factory=dict)
     _warned: bool = False
+    # told after each epoch of a network that is trained to be kept: its recipe, and how many
+    trained: Callable[[Recipe, int], None] = lambda recipe, epochs: None
 
     def address(self, kind: str, content: Any) -> str:
         """``kind-<hash>`` of what decides the bytes; ``content``: plain values."""

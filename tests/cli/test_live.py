@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from autokd.cli import live, summary
+from autokd.cli import board, live, summary
 from autokd.engine.search import SearchResult
-from autokd.study import ledger, verdict
+from autokd.study import ledger, teaching, verdict, words
 from autokd.study.queue import Study
 from tests.helpers.synthetic import Story, study
 from tests.study.driver import drive, loaded, new
@@ -66,7 +66,8 @@ class Watched:
 
     @property
     def phase(self) -> str:
-        return next(str(c) for c in self.view.render().columns[1].cells)
+        left = self.view._left()
+        return dict(self.view.facts())["phase"] + (f", about {left} to go" if left else "")
 
 
 def test_the_time_left_counts_neither_the_start_nor_an_earlier_session(
@@ -75,24 +76,22 @@ def test_the_time_left_counts_neither_the_start_nor_an_earlier_session(
     story = Story(tmp_path / "studies" / "s", epochs=9, finals=0)
     watched = Watched(story, monkeypatch, done=8)
     watched.now = 600.0  # of loading, and of the teachers' training
-    assert watched.phase == "searching, 10:00 elapsed"
+    assert watched.phase == "searching, 10 min 00 s elapsed"
     recipe = story.space.point(story._choose).data
     story.add("suggested", trial=8, role="trial", recipe=recipe)
     story.add("started", trial=8, attempt=1, epoch=0)
     for epoch in range(1, 10):
         story.add("epoch", trial=8, attempt=1, epoch=epoch, metrics={"val/accuracy": 0.5})
         watched.now += 1.0
-    assert watched.phase == "searching, 10:09 elapsed"  # too few of its own
+    assert watched.phase == "searching, 10 min 09 s elapsed"  # too few of its own
     story.add("suggested", trial=9, role="trial", recipe=recipe)
     story.add("started", trial=9, attempt=1, epoch=0)
     for epoch in range(1, 3):
         story.add("epoch", trial=9, attempt=1, epoch=epoch, metrics={"val/accuracy": 0.5})
         watched.now += 1.0
     spent = sum(t.epochs for t in story.book.table.trials.values())
-    assert (
-        watched.phase
-        == f"searching, 10:11 elapsed, about {int((40 * 9 - spent) * 11 / 10) // 60} min to go"
-    )
+    to_go = words.duration((40 * 9 - spent) * 11 / 10)
+    assert watched.phase == f"searching, 10 min 11 s elapsed, about {to_go} to go"
     story.book.close()
 
 
@@ -135,7 +134,7 @@ def test_once_the_finals_are_laid_out_their_epochs_are_known(
     def look(e: ledger.Event) -> None:
         trials = list(story.book.table.trials.values())
         if e["event"] in {"searched", "finished"}:
-            seen.append((watched.view._planned(trials), live.spent(trials)))
+            seen.append((board.planned(watched.view.study, trials), board.spent(trials)))
 
     story.book.listeners.append(look)
     story.confirm()
@@ -173,3 +172,70 @@ def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
     assert "±" not in text
     assert "95 %" not in text
     assert "One seed cannot tell a difference from chance." in text
+
+
+def test_something_is_said_every_ten_seconds_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, now = io.StringIO(), 0.0
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    view = live.LiveView()
+    view.console = Console(file=said, width=80)
+    view.over.set()  # we ask ourselves
+    view.stage("loading the libraries")
+    assert said.getvalue() == "loading the libraries …\n"
+    assert view.due(9.9) == "" and view.due(10.0) == "still loading the libraries"
+    story = Story(tmp_path / "studies" / "s", epochs=9, finals=0)
+    watched = Watched(story, monkeypatch)
+    view, study = watched.view, watched.view.study
+    assert study and "starting Ray …" in watched.said.getvalue()
+    view.over.set()
+    assert view.due(9.0) == "" and view.due(10.0) == "starting workers"
+    study.teachers.jobs[-2] = ("key", "cnn-3x16")
+    assert view.due(10.0) == "searching; teachers: cnn-3x16"
+    file = teaching.progress_file(story.book.path, "key")
+    file.parent.mkdir()
+    file.write_text("3/40")
+    assert view.due(10.0) == "searching; teachers: cnn-3x16, epoch 3/40"
+    study.running.add(-2)
+    study.taught(-2, "taught", metrics={}, seconds=1.0, resolution=8)
+    assert not file.parent.exists()  # nothing is left behind
+    story.search(2)
+    told = view.due(59.0)
+    assert told.startswith("searching; 2 of 40 trials begun; ") and "best val/accuracy 0." in told
+    story.book.close()
+
+
+def test_the_best_trials_and_a_bar_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(tmp_path / "studies" / "s", finals=0)
+    watched = Watched(story, monkeypatch, done=16)
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(watched.view.render())
+    text = shown.getvalue()
+    best = watched.view.study.best(watched.view.study.trials.values())  # type: ignore[union-attr]
+    lines = [line.split() for line in text.splitlines()]
+    rows = [line for line in lines if line and line[0].isdigit() and "/27" in " ".join(line[:3])]
+    assert [int(row[0]) for row in rows] == [t.number for t in best[:5]]
+    assert "━" in text and " of about " in text
+    story.book.close()
+
+
+def test_the_summary_is_broken_at_commas_and_says_what_is_next(tmp_path: Path) -> None:
+    folder = study(tmp_path / "studies" / "s", 24, finals=2)
+    lines = printed(folder).splitlines()
+    assert all(len(line) <= summary.WIDTH for line in lines[:-1])
+    assert [line for line in lines if line.endswith((",", ";", ":"))]
+    assert lines[-1] == str(folder / "recipe.yaml")
+    whole = "a: " + ", ".join(f"number {i}" for i in range(40))
+    parts = summary.wrapped(whole, 60)
+    assert all(part.endswith(",") for part in parts[:-1])
+    assert " ".join(part.strip() for part in parts) == whole
+    _, table = ledger.read(folder)
+    found = verdict.results(table, "val/accuracy", 1)
+    out = SearchResult(
+        "s", folder, table, found, verdict.overall(found, 1), folder / "recipe.yaml", "val/accuracy"
+    )
+    told = summary.what_next(out)
+    assert all(f"autokd {c}" in told for c in ("report s ", "export s ", "reproduce ", "ui "))
