@@ -57,7 +57,7 @@ def test_the_resume_command_has_what_the_study_does_not_keep(
     with pytest.raises(typer.Exit) as early:
         app.search.search(space=tmp_path / "space.yaml", name="cut")
     assert early.value.exit_code == 130
-    assert capsys.readouterr().err == "\ninterrupted before the study had begun\n"
+    assert capsys.readouterr().err.endswith("\ninterrupted before the study had begun\n")
     folder = ledger.folder(runs_root(), "cut")
     folder.mkdir(parents=True)
     (folder / "events.jsonl").touch()

@@ -80,7 +80,7 @@ def test_what_only_the_control_s_rate_makes_is_no_help(tmp_path: Path) -> None:
         drive(study, f=rate)
         outcome = search.close(study)
         assert outcome.winner is not None
-        told[share] = outcome.winner, summary.as_text(outcome)
+        told[share] = outcome.winner, summary.as_text(outcome, width=1000)
     fooled, text = told[0.0]
     assert fooled.differences[0].verdict == "better" and "Distillation helps: " in text
     assert "its controls ran at the finalist's values" in text
@@ -353,7 +353,7 @@ def test_every_place_says_it_in_the_same_words(tmp_path: Path) -> None:
     header = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
     header = " ".join(header.split())
     page = html.unescape(report.page(study.book.path).html)
-    printed = summary.as_text(outcome)
+    printed = summary.as_text(outcome, width=1000)
     d = outcome.winner.against(ALONE, outcome.winner.headline)
     assert d is not None and d.control == "tuned student alone"
     figure = words.figure(d, VAL)

@@ -41,7 +41,7 @@ def test_a_control_that_is_better_is_handed_back(tmp_path: Path, space_file: Pat
     assert not made.needs_teacher and made.seed == min(won.seeds)
     text = outcome.recipe.read_text()
     told = "The best that was confirmed is the student trained alone: it is handed back."
-    assert told in text.splitlines()[1] and told in summary.as_text(outcome)
+    assert told in text.splitlines()[1] and told in summary.as_text(outcome, width=1000)
     results = recipe.document.parse(text).data["results"]
     assert results["handed_back"] == "student alone" and results["mean"] == pytest.approx(0.95)
     assert set(results["controls"]) == {"finalist", "reference KD"}
@@ -79,7 +79,7 @@ def test_no_group_hands_back_what_was_worse(tmp_path: Path, space_file: Path) ->
         assert r.test_mean is not None  # each group's winner was read, all in one reading
     assert len(study.book.table.tests) == 1
     assert outcome.winner is not None and outcome.winner.group in {6, 8}
-    text = summary.as_text(outcome)
+    text = summary.as_text(outcome, width=1000)
     assert text.count("handed back: the student trained alone; the finalist was not better") == 2
 
 
