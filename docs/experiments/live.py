@@ -145,8 +145,8 @@ def outcomes(made: recipe.Recipe, seeds: int, store: Store) -> np.ndarray:
     rows = []
     for seed in range(seeds):
         run = prepare.train(made.with_({"seed": FRESH + seed}), store)[0]
-        guesses = run.logits_of(run.data.test).argmax(1)
-        rows.append((guesses == run.data.test.labels).cpu().numpy())
+        test = run.data.read_test()
+        rows.append((run.logits_of(test).argmax(1) == test.labels).cpu().numpy())
     return np.stack(rows)
 
 
