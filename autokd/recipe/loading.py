@@ -96,9 +96,10 @@ def placed(r: Recipe, doc: Document) -> Recipe:
     """The recipe with the whole paths of files and folders that the document names: in ``--set``
     relative to the user, in the document found by :func:`_places`.
 
-    No document may name files anywhere: whoever wrote it. What lies in its own folder, in the
-    current one or below ``--data-dir`` it may name, and what this user has named before
-    (:func:`remember`); the rest the user names by ``--set``. Raises :class:`DocumentError`.
+    No document may name files anywhere: whoever wrote it. What lies in its own folder or below
+    ``--data-dir`` it may name, what is found from the current folder and lies in it, and what this
+    user has named before (:func:`remember`); the rest the user names by ``--set``. Raises
+    :class:`DocumentError`.
     """
     folder = Path(doc.file).resolve().parent
     problems, changes = [], {}
@@ -106,7 +107,10 @@ def placed(r: Recipe, doc: Document) -> Recipe:
         typed, own = bool(doc.option(path)), os.path.expanduser(name)
         places = [Path(os.path.abspath(Path.cwd() / own))] if typed else _places(own, folder)
         whole = next((place for place in places if place.exists()), places[0])
-        if not typed and not _may_be_named(whole.resolve(), folder, os.path.isabs(own)):
+        tops = [folder]
+        if whole in places[1:2] and whole.is_relative_to(Path.cwd()) and not os.path.isabs(own):
+            tops.append(Path.cwd().resolve())
+        if not typed and not _may_be_named(whole.resolve(), tops):
             rule = "lies outside the document's folder and --data-dir, and was never named before"
             hint = f"if you trust the document, name it yourself: --set {path}=…"
             problems.append(doc.problem(path, rule, name, hint))
@@ -138,11 +142,10 @@ def _places(name: str, folder: Path) -> list[Path]:
     return out
 
 
-def _may_be_named(file: Path, folder: Path, absolute: bool) -> bool:
-    """``file``, ``folder``: without links; ``absolute``: whether the document says where it is."""
+def _may_be_named(file: Path, tops: list[Path]) -> bool:
+    """``file``, and the folders that it may lie in besides ``--data-dir``: without links."""
     given = os.environ.get("AUTOKD_DATA")
-    below = [folder, *([Path(given).expanduser().resolve()] if given else [])]
-    below += [] if absolute else [Path.cwd().resolve()]
+    below = [*tops, *([Path(given).expanduser().resolve()] if given else [])]
     return any(file.is_relative_to(top) for top in below) or str(file) in _named()
 
 

@@ -88,7 +88,7 @@ def test_extended_its_pictures_are_made_from_its_students(folder: Path) -> None:
     assert len(rebuilt["outcomes"]) == 9
     known = [*outcome.winner.differences, *outcome.winner.test_differences]
     assert {(d.over, d.n) for d in known} == {("seeds and pictures", 4)}
-    text = summary.as_text(outcome)
+    text = summary.as_text(outcome, width=1000)
     assert "over pictures; " in text and SEEDS_ALONE not in text
     assert len(book.table.tests) == 2 and "read: 2" in (folder / "recipe.yaml").read_text()
     assert study.search.controls.share == 0 and not any(t.tuning for t in study.trials.values())
