@@ -130,6 +130,7 @@ class LiveView:
             )
         if kind == "teacher":
             self.say(f"[{self._clock()}] {words.taught(e)}")
+            self._warn()
         if kind == "finished" and trial and trial.last:
             self._warn()
         if self.live:

@@ -83,7 +83,7 @@ def _lines(outcome: SearchResult) -> list[str]:
             alone = f"; the exported student's own {own[1]:.4f}" if own else ""
             lines.append(
                 f"  test, read {read}: {metric.replace('val/', '')} {result.test_mean:.4f}"
-                f"{over}{alone}"
+                f"{over}{alone}{words.teacher_on_test(table, result)}"
             )
             lines += _against(result.test_differences, metric)
         over = (

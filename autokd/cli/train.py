@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autokd.cli.options import DataDir, Json, Quiet, Sets, found
 from autokd.recipe import bounds
+
+if TYPE_CHECKING:
+    from autokd.data import Dataset
 
 
 def train(
@@ -33,10 +36,14 @@ def train(
     from autokd.recipe import load
 
     loaded = load(found(recipe), tuple(sets or ()))
-    from autokd.study import undertrained
+    from autokd.study import undertrained, weak
     from autokd.train import single  # after the recipe is checked: it loads torch
 
-    result = single.train(loaded, out, test=test, quiet=quiet)
+    def told(teacher: str, metrics: dict[str, float], data: Dataset) -> None:
+        if why := weak.sign(metrics, len(data.classes), len(data.validation)):
+            print(f"warning: the teacher {teacher} {why}", file=sys.stderr)
+
+    result = single.train(loaded, out, test=test, quiet=quiet, told=told)
     for sign in undertrained.signs(result["curve"], **result["beside"]):
         print(f"note: the student {sign}", file=sys.stderr)
     if as_json:

@@ -13,6 +13,7 @@ from autokd.cache import default_cache
 from autokd.engine.capacity import Capacity, capacity
 from autokd.errors import UserError
 from autokd.files import runs_root
+from autokd.recipe import network_names
 from autokd.recipe.data_names import EMBEDDED
 from autokd.space import Space
 from autokd.study import plan
@@ -51,13 +52,14 @@ def check_needs(space: Space, view: View | None = None) -> None:
     """
     networks, files = plan.needs(space)
     for file in sorted(files):
-        if not Path(file).is_file():
-            raise UserError(f"teacher/weights: {file}: there is no such file")
+        if not Path(file).exists():
+            raise UserError(f"weights: {file}: there is no such file or folder")
     recipe.remember([*files, *recipe.files(space.base).values()])
-    for name in sorted(n for n in networks if ":" in n):
-        from autokd.networks import library
+    for card in (network_names.card(name) for name in sorted(networks)):
+        if card.family in network_names.LIBRARIES:
+            from autokd.networks import library
 
-        library.known(*name.split(":"))
+            library.known(card.family, card.keywords["name"])
     # told here, and packed by processes: later, beside Ray's threads, none may be forked
     if space.base.data.name not in EMBEDDED:
         from autokd import data

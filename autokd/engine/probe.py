@@ -60,7 +60,9 @@ class Probe:
         return self._scaled(run, _timed(run.epoch)[0])
 
     def _short(self, recipe: Recipe) -> Recipe:
-        least = {"train/epochs": 2, "teacher/train/epochs": 1, "ladder_train/epochs": 1}
+        least = {"train/epochs": 2, "ladder_train/epochs": 1}
+        if recipe.teacher.train:
+            least["teacher/train/epochs"] = 1
         short = recipe.with_(least)
         if self.few < self.all:
             short = short.with_({"data/limit": self.few, "data/labelled": None})

@@ -138,6 +138,7 @@ class Worker(tune.Trainable):
             "pid": os.getpid(),
             "data": run.data.fingerprint,
             "teachers": {m.name: m.hash[:16] for m in run.members},
+            **({"start": run.start[:16]} if run.start else {}),
             "device": self.options["device"],
         }
         if told := run.data.summary.get("note"):
@@ -164,40 +165,43 @@ class Worker(tune.Trainable):
         """Train or load one who teaches, for all trials to come, and look how good it is on
         validation.
         """
+        from torch import OutOfMemoryError
+
         from autokd import data
         from autokd.recipe import parse
-        from autokd.train import linear, metrics, prepare
+        from autokd.train import linear, prepare
         from autokd.train.determinism import deterministic
 
         recipe = parse(self.job.recipe)
         store = cached_store(self.options["cache"], self.options["device"])
         began = time.monotonic()
-        own = recipe.members()[self.job.member]
+        members = recipe.members()
+        own = members[self.job.member]
         before = dict(store.counts)
         progress = teaching.progress_file(self.folder, recipe.member_keys()[self.job.member])
         store.trained = functools.partial(tell_progress, progress)
-        given = not own.needs_teacher and recipe.teacher.weights != "train"
+        given = own.given is not None or not own.student.drawn
+        assistant = self.job.member < len(members) - 1
         try:
             seen = data.load(recipe.data, store.device)
             member = prepare.member(own, recipe, seen, store)
         except (UserError, ValueError, OSError, RuntimeError) as e:
-            if not given:
+            if not given or isinstance(e, OutOfMemoryError):
                 raise
             return self._said("failed", given=True, reason=str(e))
         deterministic(own.train, store.device)
-        found: dict[str, float] = {}
-        if len(seen.validation):
-            found = metrics.evaluate(member.validation(), seen.validation.labels)
+        found = member.measured()
         # beside the full teacher, what any student should reach
-        if not own.needs_teacher and (least := linear.accuracy(seen)) is not None:
+        if not assistant and (least := linear.accuracy(seen)) is not None:
             found["linear_accuracy"] = least
         return self._said(
             "taught",
             given=given,
-            assistant=own.needs_teacher,
+            assistant=assistant,
             resolution=member.resolution,
             metrics={f"val/{k}": v for k, v in found.items()},
-            facts={k: v - before[k] for k, v in store.counts.items()},
+            facts={k: v - before[k] for k, v in store.counts.items()}
+            | {"classes": len(seen.classes), "validation": len(seen.validation)},
             took=round(time.monotonic() - began, 3),
         )
 
@@ -205,16 +209,13 @@ class Worker(tune.Trainable):
         """Read the test pictures: the stored students of winners and their controls, once. No
         results where the data has no such pictures.
         """
-        from autokd.train import metrics
-
         results, kept = {}, {}
         for trial, where in self.job.students.items():
             run = self._stored(where)
             split = run.data.read_test()
             if len(split):
                 logits = run.logits_of(split)
-                found = metrics.evaluate(logits, split.labels)
-                results[trial] = {f"test/{k}": v for k, v in found.items()}
+                results[trial] = run.measured_on(split, logits)
                 kept[trial] = {"test": self._keep(Path(where), "test", logits, split)}
         return self._said("tested", results=results, outcomes=kept)
 

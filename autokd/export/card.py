@@ -219,7 +219,8 @@ def _calibration(student: ExportedStudent) -> list[str]:
 def _training(student: ExportedStudent) -> list[str]:
     r, origin = student.recipe, student.provenance
     if r.needs_teacher:
-        ladder = f" through {', '.join(r.ladder)}" if r.needs_ladder and r.ladder else ""
+        assistants = ", ".join(assistant.model for assistant in r.assistants)
+        ladder = f" through {assistants}" if r.needs_ladder and assistants else ""
         axes = ("teaching", "view", "target", "temperature")
         kinds = ", ".join(f"{axis} {flow(r.distill[axis])}" for axis in axes)
         losses = flow(r.distill["losses"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from autokd import recipe
 from autokd.errors import UserError
-from autokd.recipe import Recipe, document
+from autokd.recipe import Recipe, document, network_names
 from autokd.recipe.document import Document, Problem, flatten, flow
 from autokd.study import recipe_yaml
 
@@ -48,6 +48,8 @@ def read(path: str | Path | Document, sets: tuple[str, ...] = ()) -> Claim:
             f" {path}` runs it"
         )
     _complete(doc, results, provenance)
+    taught = {network_names.newer(k): v for k, v in provenance.get("teachers", {}).items()}
+    provenance = provenance | {"teachers": taught}
     files = recipe.files(made)
     placed = tuple(s for s in sets if s.partition("=")[0] in files)
     exported, changed = _exported(recipe.load(path, placed), provenance)

@@ -22,10 +22,11 @@ WHY = {
 }
 
 
-def explanations(claim: Claim, device: str, teachers: dict[str, str]) -> list[str]:
+def explanations(claim: Claim, device: str, teachers: dict[str, str], start: str = "") -> list[str]:
     """What is not as it was recorded: the recipe, the teachers, the machine, the packages.
 
-    ``teachers``: name → hash of the weights that taught here.
+    ``teachers``: name → hash of the weights that taught here; ``start``: that of the weights that
+    the student started with, where they are not random.
     """
     origin = claim.provenance
     out = []
@@ -36,6 +37,8 @@ def explanations(claim: Claim, device: str, teachers: dict[str, str]) -> list[st
         f"teacher {name}: weights' hash {recorded} recorded, {here} here"
         for name, recorded, here in _different(origin.get("teachers", {}), teachers)
     ]
+    if (recorded := origin.get("start", "")) != start:
+        out.append(f"student/weights: hash {recorded or None} recorded, {start or None} here")
     machine = {"hardware": environment.hardware(device), "device": device}
     out += [
         f"{key}: {origin.get(key)} recorded, {value} here"

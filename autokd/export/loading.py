@@ -35,6 +35,7 @@ class Metadata:
     short_side: int = 0  # px, of its training pictures when they were packed; 0: not recorded
     temperature: float = 1.0  # logits are divided by it
     crop_share: float = 1.0  # of the short side, what the square that it sees has
+    takes: int = 0  # channels of the network proper; 0: those that one of random weights has
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -55,13 +56,14 @@ def read_metadata(file: str | Path) -> Metadata:
     except RecursionError:
         raise ValueError("its metadata is nested too deep") from None
     return Metadata(
-        model=str(about["model"]),
+        model=network_names.newer(str(about["model"])),
         resolution=int(about["resolution"]),
         channels=int(about["channels"]),
         classes=[str(c) for c in about["classes"]],
         short_side=int(about.get("short_side", 0)),
         temperature=float(about.get("temperature", 1.0)),
         crop_share=float(about.get("crop_share", 1.0)),
+        takes=int(about.get("takes", 0)),
     )
 
 
@@ -82,6 +84,7 @@ def load_student(file: str | Path) -> tuple[Metadata, Network]:
             classes=len(about.classes),
             channels=about.channels,
             resolution=about.resolution,
+            takes=about.takes or None,
         )
         networks.load_weights(network, file)
     except KeyError as e:
@@ -100,6 +103,7 @@ def _check(about: Metadata) -> None:
         raise ValueError(trouble)
     if (
         about.channels not in {1, 3}
+        or about.takes not in {0, about.channels, 3}
         or not networks.LEAST_PX <= about.resolution <= bounds.SIDE
         or not 2 <= len(about.classes) <= bounds.CLASSES
         or not 0 <= about.short_side <= bounds.SIDE

@@ -110,8 +110,8 @@ def reproduce(
     with _store(device, from_scratch) as store:
         if _teacher_replaced(claim, data, store, out):
             return out
-        teachers = _train(claim.made, store, data, out, quiet)
-        out.reasons = explanations(claim, device, teachers)
+        teachers, start = _train(claim.made, store, data, out, quiet)
+        out.reasons = explanations(claim, device, teachers, start)
         values = list(claim.results["per_seed"])
         out.interval_of = f"{len(values)} recorded seeds"
         if seeds and metric in out.here:
@@ -229,7 +229,7 @@ def _teacher_replaced(claim: Claim, data: Dataset, store: Store, out: Reproducti
     from autokd.train import prepare
 
     made = claim.made
-    if made.teacher.weights == "train" or not made.needs_teacher:
+    if made.teacher.train or made.teacher.head == "probe" or not made.needs_teacher:
         return False
     try:
         here = prepare.member(made.members()[-1], made, data, store).hash[:16]
@@ -248,8 +248,10 @@ def _teacher_replaced(claim: Claim, data: Dataset, store: Store, out: Reproducti
 
 def _train(
     made: Recipe, store: Store, data: Dataset, out: Reproduction, quiet: bool
-) -> dict[str, str]:
-    """Train the student. Returns the hashes of those who taught it."""
+) -> tuple[dict[str, str], str]:
+    """Train the student. Returns the hashes of those who taught it, and of the weights that it
+    started with.
+    """
     from autokd import networks
     from autokd.train import prepare
     from autokd.train.distill import Diverged
@@ -264,7 +266,7 @@ def _train(
         out.student_here = networks.weights_hash(run.result)
     except Diverged as e:
         out.student_here = f"diverged: {e}"
-    return {m.name: m.hash[:16] for m in run.members}
+    return {m.name: m.hash[:16] for m in run.members}, run.start[:16]
 
 
 def _fresh_seeds(

@@ -5,10 +5,12 @@ speed. Ours are in ``families``; torchvision's and timm's are made to answer ali
 """
 
 from autokd.networks.backbone import Backbone, Featured, Output
+from autokd.networks.checkpoints import read_weights
 from autokd.networks.cost import latency, measure, speed
 from autokd.networks.families import FAMILIES
-from autokd.networks.network import LEAST_PX, Network, build
-from autokd.networks.weights import load_weights, state, weights_hash
+from autokd.networks.labels import choose_classes, places, read_labels
+from autokd.networks.network import LEAST_PX, Network, build, own_side
+from autokd.networks.weights import channels_of, load_weights, state, weights_hash
 
 __all__ = [
     "FAMILIES",
@@ -18,9 +20,15 @@ __all__ = [
     "Network",
     "Output",
     "build",
+    "channels_of",
+    "choose_classes",
     "latency",
     "load_weights",
     "measure",
+    "own_side",
+    "places",
+    "read_labels",
+    "read_weights",
     "speed",
     "state",
     "weights_hash",

@@ -31,6 +31,14 @@ class Featured(nn.Module):
         """
         raise NotImplementedError
 
+    def embedding(self, pictures: Tensor) -> Tensor:
+        """The embedding alone, ``[B, D]``."""
+        return self.features(pictures).embedding
+
+    def head_names(self) -> set[str]:
+        """The names of the last layer's parameters: what gives one number a class."""
+        raise NotImplementedError
+
     def depths(self) -> dict[str, int]:
         """Parameter -> how deep it lies, from 0 at the pictures to the classifier. What is trained
         with rates by layer (``train/layer_decay``) asks this.
@@ -70,8 +78,17 @@ class Backbone(Featured):
         embedding = self.head(x)
         return Output(self.classifier(embedding), tuple(stages), embedding)
 
+    def embedding(self, pictures: Tensor) -> Tensor:
+        x = self.stem(pictures)
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x)
+
     def forward(self, pictures: Tensor) -> Tensor:
         return self.features(pictures).logits
+
+    def head_names(self) -> set[str]:
+        return {f"classifier.{name}" for name, _ in self.classifier.named_parameters()}
 
     def depths(self) -> dict[str, int]:
         """The stem, each stage, the head with the classifier."""

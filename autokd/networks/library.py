@@ -18,8 +18,21 @@ def known(library: str, name: str) -> None:
         torchvision_networks.known(name)
 
 
+def side(library: str, name: str) -> int | None:
+    """Pixels a side that its published weights are for, where that is known."""
+    known(library, name)
+    return timm_networks.side(name) if library == "timm" else torchvision_networks.side(name)
+
+
 def build(
-    library: str, name: str, *, classes: int, channels: int, resolution: int, pretrained: bool
+    library: str,
+    name: str,
+    *,
+    classes: int,
+    channels: int,
+    resolution: int,
+    pretrained: bool,
+    new_head: bool,
 ) -> Library:
     """The network `name` of `library` ("timm" or "torchvision") with `classes` outputs, tried on
     one picture.
@@ -27,16 +40,17 @@ def build(
     Args:
         pretrained: With the library's default weights. The network's own head is kept where
             `classes` is its number.
+        new_head: Where it is not, one of random weights takes its place.
 
     Raises:
-        UserError: The library has no such network or weights, cannot download them, or the network
-            cannot take such pictures.
+        UserError: The library has no such network or weights, cannot download them, their head does
+            not fit, or the network cannot take such pictures.
     """
     with refusals(f"{library}:{name}", f"built for {resolution} px pictures"):
         if library == "timm":
-            made = timm_networks.build(name, classes, channels, resolution, pretrained)
+            made = timm_networks.build(name, classes, channels, resolution, pretrained, new_head)
         else:
-            made = torchvision_networks.build(name, classes, resolution, pretrained)
+            made = torchvision_networks.build(name, classes, resolution, pretrained, new_head)
     if channels not in (1, made.channels):
         raise UserError(
             f"{library}:{name} takes {made.channels} channels, but the pictures have {channels}"

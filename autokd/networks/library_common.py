@@ -3,14 +3,25 @@ what is said where a library refuses. No code of theirs is changed.
 """
 
 import difflib
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from autokd.errors import UserError
 from autokd.networks.backbone import Featured
+
+PATIENCE = 5.0  # seconds until a host counts as out of reach
+# out of a head that does not fit
+WAYS = (
+    "fine-tune it (a `train:` block beside its weights), fit it one (`head: probe`), or take a file"
+    " of weights whose head has {classes} classes"
+)
 
 
 class Library(NamedTuple):
@@ -24,6 +35,14 @@ class Library(NamedTuple):
 
 class Refused(UserError):
     """A message that needs no more words around it."""
+
+
+def headless(name: str, theirs: int, classes: int) -> Refused:
+    """What is said where a network's last layer is for other classes, or where it has none."""
+    has = f"a head for {theirs} classes" if theirs else "no head"
+    return Refused(
+        f"{name} has {has}, and the data has {classes} classes: {WAYS.format(classes=classes)}"
+    )
 
 
 @contextmanager
@@ -42,6 +61,13 @@ def watching(*modules: nn.Module) -> Iterator[dict[nn.Module, tuple[Tensor, Tens
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def embedding(model: nn.Module, classifier: nn.Module, pictures: Tensor) -> Tensor:
+    """``[B, D]``: what the classifier is given."""
+    with watching(classifier) as seen:
+        model(pictures)
+    return as_vector(seen[classifier][0])
 
 
 def as_vector(x: Tensor) -> Tensor:
@@ -70,6 +96,28 @@ def refusals(name: str, what: str) -> Iterator[None]:
         raise
     except (TypeError, ValueError, AssertionError, RuntimeError, LookupError) as fault:
         raise UserError(f"{name} cannot be {what}: {fault}") from fault
+
+
+def reachable(url: str) -> bool:
+    """Whether the host of `url` answers: asked once, as the libraries ask again for a minute."""
+    if urllib.request.getproxies():
+        return True
+    address = urllib.parse.urlsplit(url)
+    try:
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname or "", port), timeout=PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+def absent(name: str, url: str, places: Sequence[str | Path]) -> Refused:
+    """What is said where published weights are neither here nor to be had."""
+    where = " or ".join(map(str, places))
+    return Refused(
+        f"the pretrained weights of {name} are not here, and {urllib.parse.urlsplit(url).hostname}"
+        f" does not answer; on a machine with a network get {url} and lay it here as {where}"
+    )
 
 
 @contextmanager

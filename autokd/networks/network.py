@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from autokd.errors import UserError
 from autokd.networks.backbone import Featured, Output
@@ -25,6 +26,8 @@ class Network(nn.Module):
         mean, std: Per channel of what the backbone takes; the pictures become ``(x - mean) / std``.
             Kept as buffers, so they travel with the weights.
 
+        side: Pixels a side that the backbone is given, where pictures are made to that first.
+
     A backbone that takes 3 channels gets a 1-channel picture three times.
     """
 
@@ -32,9 +35,17 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Featured, channels: int, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self,
+        backbone: Featured,
+        channels: int,
+        mean: Tensor,
+        std: Tensor,
+        side: int | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.side = side
         self.repeats = len(mean) if channels == 1 else 1
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -49,8 +60,15 @@ class Network(nn.Module):
         """
         return self.backbone.features(self.normalise(pictures))
 
+    def embedding(self, pictures: Tensor) -> Tensor:
+        """The embedding of ``features`` alone."""
+        return self.backbone.embedding(self.normalise(pictures))
+
     def normalise(self, pictures: Tensor) -> Tensor:
         """What the backbone takes of ``[B, C, H, W]`` floats in [0, 1], in the same layout."""
+        if self.side and pictures.shape[2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
         if self.repeats > 1:
             pictures = pictures.expand(-1, self.repeats, -1, -1)
         planar = pictures.is_contiguous()
@@ -74,6 +92,9 @@ def build(
     std: Sequence[float] | Tensor | None = None,
     seed: int | None = None,
     pretrained: bool = False,
+    new_head: bool = False,
+    takes: int | None = None,
+    side: int | None = None,
 ) -> Network:
     """The network of that name, on the CPU, in training mode.
 
@@ -89,12 +110,16 @@ def build(
             give the same bytes, and the global generators are left as they were. None: drawn from
             the global generator.
         pretrained: The library's published weights (torchvision and timm only; may download).
-            Their head is kept where `classes` is the number it was trained for, else drawn anew.
-            The downloaded file is not `load_weights`' business: torchvision and timm check and
-            read it their way.
+            Their head is kept where `classes` is the number it was trained for. The downloaded file
+            is not `load_weights`' business: torchvision and timm check and read it their way.
+        new_head: Where their head does not fit, it is drawn anew.
+        takes: Channels of the network proper, where they are not those of the pictures: 3 for grey
+            ones that are to be seen three times.
+        side: Pixels a side that pictures are made to before the network proper sees them.
 
     Raises:
-        UserError: Unknown name, impossible resolution or number, or a failed download.
+        UserError: Unknown name, impossible resolution or number, a failed download, or published
+            weights whose head does not fit.
     """
     card = network_names.card(name)
     for what, value, least in (
@@ -104,7 +129,7 @@ def build(
     ):
         if value < least:
             raise UserError(f"{name}: {what} is {value}, but at least {least} is needed")
-    taken = channels
+    taken = takes or channels
     backbone: Featured
     with _drawn_with(seed), torch.device("cpu"):
         if card.family in network_names.LIBRARIES:
@@ -114,9 +139,10 @@ def build(
                 card.family,
                 **card.keywords,
                 classes=classes,
-                channels=channels,
-                resolution=resolution,
+                channels=taken,
+                resolution=side or resolution,
                 pretrained=pretrained,
+                new_head=new_head,
             )
             backbone, taken = made.backbone, made.channels
             mean, std = (made.mean, made.std) if pretrained else (mean, std)
@@ -124,15 +150,25 @@ def build(
             raise UserError(f"{name}: only torchvision: and timm: names have pretrained weights")
         else:
             make = card.build or FAMILIES[card.family]
-            backbone = make(
-                channels=channels, classes=classes, resolution=resolution, **card.keywords
-            )
+            seen = side or resolution
+            backbone = make(channels=taken, classes=classes, resolution=seen, **card.keywords)
     return Network(
         backbone,
         channels,
         _per_channel("mean", mean, 0.0, taken),
         _per_channel("std", std, 1.0, taken),
+        side,
     )
+
+
+def own_side(name: str) -> int | None:
+    """Pixels a side that a library's published weights are for; None where that is not known."""
+    card = network_names.card(name)
+    if card.family not in network_names.LIBRARIES:
+        return None
+    from autokd.networks import library
+
+    return library.side(card.family, card.keywords["name"])
 
 
 @contextmanager

@@ -11,6 +11,7 @@ What torchvision does not promise stands here alone, as seen in torchvision 0.29
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,18 @@ from torch import Tensor, nn
 
 from autokd.errors import UserError
 from autokd.networks.backbone import Featured, Output
-from autokd.networks.library_common import Library, Refused, as_vector, download, unknown, watching
+from autokd.networks.library_common import (
+    Library,
+    Refused,
+    absent,
+    as_vector,
+    download,
+    embedding,
+    headless,
+    reachable,
+    unknown,
+    watching,
+)
 
 TRACE_PX = 224  # where the stages are told apart, unless the network's resolution is fixed
 
@@ -37,7 +49,9 @@ def known(name: str) -> None:
         raise Refused(unknown("torchvision", name, tags))
 
 
-def build(name: str, classes: int, resolution: int, pretrained: bool) -> Library:
+def build(
+    name: str, classes: int, resolution: int, pretrained: bool, new_head: bool = False
+) -> Library:
     """The network `name`, which takes 3 channels, with its stages found. Weights that `name` does
     not say are torchvision's default, which another version may change.
     """
@@ -59,12 +73,24 @@ def build(name: str, classes: int, resolution: int, pretrained: bool) -> Library
         return Library(_tapped(model, trace_px), 3, None, None)
     published = torchvision.models.get_model_weights(name)
     weights = published[tag] if tag else published.DEFAULT
+    place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if not place.exists() and not reachable(weights.url):
+        raise absent(f"torchvision:{name}", weights.url, [place])
     with download(f"torchvision:{name}"):
         model = torchvision.models.get_model(name, weights=weights, progress=False, **arguments)
-    if classes != len(weights.meta["categories"]):
+    if classes != (theirs := len(weights.meta["categories"])):
+        if not new_head:
+            raise headless(f"torchvision:{name}", theirs, classes)
         _replace_classifier(model, classes)
     preprocessing = weights.transforms()
     return Library(_tapped(model, trace_px), 3, preprocessing.mean, preprocessing.std)
+
+
+def side(name: str) -> int:
+    """Pixels a side that the published weights of `name` were measured on."""
+    name, _, tag = name.partition(".")
+    published = torchvision.models.get_model_weights(name)
+    return (published[tag] if tag else published.DEFAULT).transforms().crop_size[0]
 
 
 class Tap(NamedTuple):
@@ -104,8 +130,15 @@ class TorchvisionBackbone(Featured):
         ]
         return Output(logits, tuple(stages), as_vector(seen[classifier][0]))
 
+    def embedding(self, pictures: Tensor) -> Tensor:
+        return embedding(self.model, self.model.get_submodule(self.classifier_name), pictures)
+
     def forward(self, pictures: Tensor) -> Tensor:
         return self.model(pictures)
+
+    def head_names(self) -> set[str]:
+        layer = self.model.get_submodule(self.classifier_name)
+        return {f"model.{self.classifier_name}.{name}" for name, _ in layer.named_parameters()}
 
     def depths(self) -> dict[str, int]:
         """Blocks in the order in which they are defined; what lies between two blocks is one."""

@@ -1,21 +1,22 @@
-"""Weights: as a dict, as a hash, and read from files, in which code is never run."""
+"""Weights: as a dict, as a hash, and brought from a file's names to a network's."""
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from autokd.errors import UserError
+from autokd.networks.checkpoints import Weights, read_weights
+from autokd.networks.library_common import headless
 from autokd.networks.network import Network
 
-TORCH_FILES = (".pth", ".pt", ".tar", ".bin")
-WRAPPINGS = ("state_dict", "model", "net")  # keys under which training scripts file their weights
+PARTS = ("", "backbone.", "backbone.model.")  # of a network, that a file may speak of
+# what wrapping a network puts before its names
+WRAPPERS = ("module.", "model.", "backbone.", "net.", "network.", "student.", "teacher.")
+UNCOUNTED = ".num_batches_tracked"  # of batch norms; files from before torch 0.4.1 have none
 SHOWN = 3  # how many names of each kind an error lists
 
 
@@ -38,91 +39,103 @@ def weights_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def load_weights(network: Network, path: str | Path) -> None:
-    """Loads a file of weights into `network`, all of it or nothing.
-
-    The file is a state dict of ours (with our normalisation), or one of the backbone alone, such as
-    those that torchvision and timm publish. ``.safetensors``, or ``.pth``, ``.pt``, ``.tar``,
-    ``.bin`` by torch; a dict around the weights ('state_dict', 'model', 'net') and the prefix
-    'module.' are taken off. Code in a file is never run: one that needs it is refused.
+def load_weights(
+    network: Network, weights: Weights | str | Path, *, new_head: bool = False
+) -> None:
+    """Loads weights, read or from a file, into `network`: all of them or nothing; with `new_head`
+    without a head that does not fit, which then stays as it was drawn.
 
     Raises:
-        UserError: No such file, another format, code in it, or weights of another network: names
-        and both shapes are told.
+        UserError: What `read_weights` says of a file; weights of another network (names and both
+        shapes are told), or a head for other classes.
     """
-    weights = _unwrapped(_read(Path(path)), path)
+    weights = weights if isinstance(weights, Weights) else read_weights(weights)
+    file = weights.file
+    prefix, wanted, tensors = _spoken_of(weights.tensors, network)
+    head = {f"backbone.{name}".removeprefix(prefix) for name in network.backbone.head_names()}
+    body = {name: tensor for name, tensor in tensors.items() if name not in head}
+    if faults := _faults({n: t for n, t in wanted.items() if n not in head}, body):
+        of = f" ({weights.architecture}, it says)" if weights.architecture else ""
+        raise UserError(f"{file} holds the weights of another network{of}: {_first(faults, '; ')}")
+    theirs = {name: tensors[name] for name in head & {*tensors}}
+    if _faults({name: wanted[name] for name in head}, theirs):
+        if not new_head:
+            classes = max((len(tensor) for tensor in theirs.values()), default=0)
+            raise headless(file, classes, len(wanted[next(iter(head))]))
+        tensors = body
+    with torch.no_grad():
+        for name in tensors.keys() & wanted.keys():
+            wanted[name].copy_(tensors[name])  # state_dict's tensors share memory with the network
+
+
+def channels_of(weights: Weights, network: Network) -> int | None:
+    """How many channels the weights take, where that is not what `network` takes."""
+    spoken = _spoken_of(weights.tensors, network)
+    for name, tensor in spoken.ours.items():
+        theirs = spoken.theirs.get(name)
+        if tensor.ndim == 4 and theirs is not None and theirs.ndim == 4:
+            return theirs.shape[1] if theirs.shape[1] != tensor.shape[1] else None
+    return None
+
+
+class _Spoken(NamedTuple):
+    """The part of the network that a file speaks of, by the file's names: all, its backbone, or the
+    library's module inside that.
+    """
+
+    prefix: str  # of that part in the network
+    ours: dict[str, Tensor]
+    theirs: dict[str, Tensor]
+
+
+def _spoken_of(tensors: Mapping[str, Tensor], network: Network) -> _Spoken:
+    """By what fits most names: which part the file speaks of, and what was put before its names by
+    whatever wrapped the network (DDP's ``module.``, Lightning's ``model.``); there, what lies
+    beside the network (losses, metrics) is left out.
+    """
     ours = network.state_dict()
-    # The part of the network that the file's names speak of: all, its backbone, or the library's
-    # module inside that.
-    prefix = max(
-        ("", "backbone.", "backbone.model."),
-        key=lambda prefix: sum(prefix + name in ours for name in weights),
+
+    def score(pair: tuple[str, str]) -> tuple[int, int]:
+        """What is in both, and then how little is in one alone."""
+        inside, wrapped = pair
+        names = [name for name in tensors if name.startswith(wrapped)]
+        found = sum(inside + name.removeprefix(wrapped) in ours for name in names)
+        return found, -sum(name.startswith(inside) for name in ours) - len(names)
+
+    wrappers = sorted(_wrappers(tensors), key=len)
+    prefix, wrapped = max(((p, w) for w in wrappers for p in PARTS), key=score)
+    return _Spoken(
+        prefix,
+        {n.removeprefix(prefix): t for n, t in ours.items() if n.startswith(prefix)},
+        {n.removeprefix(wrapped): t for n, t in tensors.items() if n.startswith(wrapped)},
     )
-    wanted = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in ours.items()
-        if name.startswith(prefix)
-    }
-    faults = [
+
+
+def _wrappers(names: Iterable[str]) -> set[str]:
+    """What may have been put before names, from nothing to all that looks like it."""
+    out = {""}
+    for name in names:
+        taken = ""
+        while word := next((w for w in WRAPPERS if name[len(taken) :].startswith(w)), None):
+            taken += word
+            out.add(taken)
+    return out
+
+
+def _faults(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """In what weights are not those wanted."""
+    out = [
         f"{name} is {list(weights[name].shape)} in the file and {list(tensor.shape)} here"
         for name, tensor in wanted.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
     for what, names, others in (("lacks", wanted, weights), ("has the unknown", weights, wanted)):
-        if lone := sorted(name for name in names if name not in others):
-            faults.append(f"the file {what} {_first(lone)}")
-    if faults:
-        raise UserError(
-            f"{path} holds the weights of another network (or number of classes):"
-            f" {_first(faults, '; ')}"
-        )
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(weights[name])  # state_dict's tensors share memory with the network
+        if lone := sorted(n for n in names if n not in others and not n.endswith(UNCOUNTED)):
+            out.append(f"the file {what} {_first(lone)}")
+    return out
 
 
 def _first(items: Sequence[str], separator: str = ", ") -> str:
     return separator.join(items[:SHOWN]) + (
         f"{separator}… ({len(items)} in all)" if len(items) > SHOWN else ""
     )
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of weights")
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as fault:
-            raise UserError(f"{path} is not a safetensors file: {fault}") from fault
-    if path.suffix not in TORCH_FILES:
-        raise UserError(f"{path}: weights are read from .safetensors, {', '.join(TORCH_FILES)}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # the reader answers a file of garbage with any error
-        code = re.search(r"GLOBAL ([\w.]+)", str(fault))
-        reason = (
-            f"reading it would run {code[1]}, and code in a file is never run"
-            if code
-            else "torch cannot read it"
-        )
-        raise UserError(
-            f"{path} is not a plain file of weights: {reason}; save the state dict alone, as"
-            " .safetensors"
-        ) from fault
-
-
-def _unwrapped(content: Any, path: str | Path) -> dict[str, Tensor]:
-    for key in WRAPPINGS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(value, Tensor) for value in content.values())
-    ):
-        raise UserError(
-            f"{path} holds no dict of tensors, neither at its top nor under"
-            f" {', '.join(map(repr, WRAPPINGS))}"
-        )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}

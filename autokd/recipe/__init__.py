@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autokd.recipe.block import Block
     from autokd.recipe.distillation import check_distill, expand
-    from autokd.recipe.loading import absent, files, load, override, placed, remember
+    from autokd.recipe.loading import absent, files, load, override, placed, reads, remember
+    from autokd.recipe.network_settings import Start, StudentSettings, TeacherSettings
     from autokd.recipe.recipe import Recipe, check, fingerprint, parse
     from autokd.recipe.schema import (
         Augment,
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
         Erasing,
         RandAugment,
         ResizedCrop,
-        StudentSettings,
-        TeacherSettings,
         TrainSettings,
     )
     from autokd.recipe.validation import Finding, validate
@@ -38,6 +37,7 @@ __all__ = [
     "RandAugment",
     "Recipe",
     "ResizedCrop",
+    "Start",
     "StudentSettings",
     "TeacherSettings",
     "TrainSettings",
@@ -51,6 +51,7 @@ __all__ = [
     "override",
     "parse",
     "placed",
+    "reads",
     "remember",
     "validate",
 ]
@@ -66,8 +67,9 @@ HOMES = {
     "RandAugment": "schema",
     "Recipe": "recipe",
     "ResizedCrop": "schema",
-    "StudentSettings": "schema",
-    "TeacherSettings": "schema",
+    "Start": "network_settings",
+    "StudentSettings": "network_settings",
+    "TeacherSettings": "network_settings",
     "TrainSettings": "schema",
     "absent": "loading",
     "check": "recipe",
@@ -79,6 +81,7 @@ HOMES = {
     "override": "loading",
     "parse": "recipe",
     "placed": "loading",
+    "reads": "loading",
     "remember": "loading",
     "validate": "validation",
 }

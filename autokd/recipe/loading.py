@@ -24,10 +24,10 @@ from autokd.recipe.document import (
     split,
     value_of,
 )
+from autokd.recipe.network_settings import Start
 from autokd.recipe.recipe import Recipe, parse
 
 NAMED = "named.json"  # in the cache
-WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
 
 
 def load(path: str | Path | Document, sets: tuple[str, ...] = ()) -> Recipe:
@@ -70,12 +70,15 @@ def _spell_out_preset(doc: Document) -> None:
 
 
 def files(r: Recipe) -> dict[str, str]:
-    """Recipe path → file or folder that it names outside the recipe: a teacher's weights, a folder
-    of pictures.
+    """Recipe path → file or folder that it names outside the recipe: the weights that a teacher or
+    the student starts with, a folder of pictures.
     """
-    out = {}
-    if "/" in r.teacher.weights or r.teacher.weights.endswith(WEIGHT_FILES):
-        out["teacher/weights"] = r.teacher.weights
+    out: dict[str, str] = {}
+    starts: dict[str, Start] = {"teacher": r.teacher, "student": r.student}
+    starts |= {f"ladder/{i}": assistant for i, assistant in enumerate(r.assistants)}
+    for name, start in starts.items():
+        named = {"weights": start.file, "labels": start.labels}
+        out |= {f"{name}/{key}": file for key, file in named.items() if file}
     if r.data.name.startswith(FOLDER):
         out["data/name"] = r.data.name.removeprefix(FOLDER)
     return out
@@ -88,8 +91,14 @@ def absent(r: Recipe) -> dict[str, str]:
     return {
         path: name
         for path, name in files(r).items()
-        if not Path(name).expanduser().exists() and (r.needs_teacher or path == "data/name")
+        if not Path(name).expanduser().exists() and reads(r, path)
     }
+
+
+def reads(r: Recipe, path: str) -> bool:
+    """Whether a run of the recipe reads the file that it names at this path."""
+    asked = {"teacher": r.needs_teacher, "ladder": r.needs_ladder}
+    return asked.get(path.partition("/")[0], True)
 
 
 def placed(r: Recipe, doc: Document) -> Recipe:
@@ -115,7 +124,7 @@ def placed(r: Recipe, doc: Document) -> Recipe:
             hint = f"if you trust the document, name it yourself: --set {path}=…"
             problems.append(doc.problem(path, rule, name, hint))
         looked_at[name] = places
-        if path == "teacher/weights":
+        if path != "data/name":
             changes[path] = str(whole)
         # what is found from the current folder and below --data-dir keeps its short name
         elif not typed and whole.is_dir() and whole not in places[1:FOLDERS]:

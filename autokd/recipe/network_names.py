@@ -4,6 +4,7 @@ A name is one of ``names()``, or follows a pattern::
 
     cnn-{depth}x{width}   plain 3x3 convolutions for small pictures, depth 1 to 8, width 1 to 1024
     resnet{6n+2}          CIFAR ResNet of that depth
+    cifar:resnet50        the same of a depth that ImageNet's networks have too (50, 152, 200)
     torchvision:NAME      torchvision's classification networks, e.g. torchvision:resnet18
     timm:NAME             timm's networks, with or without a weights tag, e.g. timm:resnet18.a1_in1k
 
@@ -22,7 +23,10 @@ from autokd.recipe import plugins
 # Library → an example name.
 LIBRARIES = {"torchvision": "torchvision:resnet18", "timm": "timm:resnet18"}
 CNN_DEPTHS, CNN_WIDTHS = (1, 8), (1, 1024)
-IMAGENET_DEPTHS = {18, 34, 101}  # and 50 and 152, which are 6n+2 too
+IMAGENET_DEPTHS = {18, 34, 101}
+# depths of both: a bare name would say either → the library that has ImageNet's
+AMBIGUOUS = {50: "torchvision", 152: "torchvision", 200: "timm"}
+CIFAR = "cifar:"  # before the names of these
 RESNET_DEPTHS = (8, 1202)  # 1202: the deepest of He et al.
 
 HE = "He et al. 2016, arXiv 1512.03385"
@@ -129,6 +133,20 @@ def register(
     return decorate
 
 
+def newer(name: str) -> str:
+    """The name of now for one that an older document or file has."""
+    return f"{CIFAR}{name}" if name in _AMBIGUOUS_NAMES else name
+
+
+def older(name: str) -> str:
+    """The name that a network of now had in recipes of format 1, and has in addresses."""
+    bare = name.removeprefix(CIFAR)
+    return bare if bare in _AMBIGUOUS_NAMES else name
+
+
+_AMBIGUOUS_NAMES = {f"resnet{depth}" for depth in AMBIGUOUS}
+
+
 def names() -> list[str]:
     """All fixed names, small families first."""
     plugins.load()
@@ -148,7 +166,7 @@ def card(name: str) -> Card:
     library, _, rest = name.partition(":")
     if library in LIBRARIES:
         return Card(library, {"name": rest}, f"{rest} of {library}")
-    numbers = [int(number) for number in re.findall("[0-9]+", name)]
+    numbers = [int(number) for number in re.findall("[0-9]+", older(name))]
     return _cnn(*numbers) if name.startswith("cnn") else _resnet(*numbers)
 
 
@@ -172,6 +190,10 @@ def problem(name: str) -> str | None:
     """
     plugins.load()
     if name in _CARDS:
+        return None
+    if name in _AMBIGUOUS_NAMES:
+        return _either(name)
+    if older(name) != name:
         return None
     library, colon, rest = name.partition(":")
     if colon and library in LIBRARIES:
@@ -204,6 +226,14 @@ def _clamp(value: int, bounds: tuple[int, int]) -> int:
 def _differs(name: str, rule: str, canonical: str) -> str | None:
     # One spelling per network (no cnn-02x8), since names enter fingerprints.
     return None if name == canonical else _sentence(name, rule, canonical)
+
+
+def _either(name: str) -> str:
+    library = AMBIGUOUS[int(name.removeprefix("resnet"))]
+    return (
+        f"{name!r}: two networks have this name; say '{library}:{name}' for ImageNet's, or"
+        f" '{CIFAR}{name}' for the one of that depth for small pictures (widths 16/32/64)"
+    )
 
 
 def _sentence(name: str, rule: str, nearest: str) -> str:

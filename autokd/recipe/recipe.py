@@ -6,19 +6,26 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from autokd.errors import nearest
 from autokd.recipe import axes
 from autokd.recipe.distillation import check_distill
-from autokd.recipe.document import Document, DocumentError, canonical, get, put
-from autokd.recipe.migration import migrated
+from autokd.recipe.document import Document, DocumentError, canonical, put
+from autokd.recipe.migration import FORMAT, migrated, written
+from autokd.recipe.network_settings import (
+    RANDOM,
+    TRAIN,
+    Assistant,
+    Start,
+    StudentSettings,
+    Taught,
+    TeacherSettings,
+)
 from autokd.recipe.rules import RULES
 from autokd.recipe.schema import (
     Block,
     DataSettings,
-    StudentSettings,
-    TeacherSettings,
     TrainSettings,
     ViewSettings,
 )
@@ -60,6 +67,13 @@ LATER: dict[str, Any] = {
     "data/augment/erasing/probability": 0.0,
     "data/augment/erasing/scale": [0.02, 0.33],
     "data/augment/erasing/ratio": [0.3, 3.3],
+    "student/weights": RANDOM,
+    "student/mean": None,
+    "student/std": None,
+    "student/labels": None,
+    "teacher/labels": None,
+    "teacher/head": "own",
+    "teacher/side": None,
 }
 
 
@@ -68,12 +82,23 @@ class Recipe(Block):
     is a plain mapping.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = FORMAT
     data: DataSettings = DataSettings()
     view: ViewSettings = ViewSettings()
     teacher: TeacherSettings = TeacherSettings()
     ladder: Annotated[
-        list[str], Field(description="assistants between teacher and student, largest first")
+        list[
+            Annotated[
+                Annotated[str, Tag("name")] | Annotated[Assistant, Tag("block")],
+                Discriminator(lambda v: "block" if isinstance(v, Mapping | Assistant) else "name"),
+            ]
+        ],
+        Field(
+            description=(
+                "assistants between teacher and student, largest first: a network's name, or a"
+                " block that says what it starts with"
+            )
+        ),
     ] = []
     ladder_train: TrainSettings = TrainSettings()
     student: StudentSettings = StudentSettings()
@@ -90,6 +115,11 @@ class Recipe(Block):
     def teacher_resolution(self) -> int:
         """Pixels a side that teachers and assistants see."""
         return self.data.resolution if self.teacher.input == "full" else self.resolution
+
+    @property
+    def assistants(self) -> list[Assistant]:
+        """The members of ``ladder``, each as a block."""
+        return [Assistant(model=a) if isinstance(a, str) else a for a in self.ladder]
 
     @property
     def methods(self) -> axes.Methods:
@@ -133,7 +163,7 @@ class Recipe(Block):
         out = [] if self.needs_teacher else self._inactive_teacher()
         if not self.needs_ladder:
             out += ["ladder", "ladder_train"]
-        elif not self.ladder:
+        elif not any(a.drawn and a.train is None for a in self.assistants):
             out.append("ladder_train")
         for name, train in (("train", self.train), ("ladder_train", self.ladder_train)):
             if train.schedule != "step":
@@ -147,10 +177,15 @@ class Recipe(Block):
             out.append(f"{path}/randaugment/magnitude")
         if not augment.erasing.probability:
             out += [f"{path}/erasing/scale", f"{path}/erasing/ratio"]
-        if self.teacher.weights != "train":
+        if self.teacher.train is None:
             out += ["teacher/train", "teacher/seed"]
-        if self.teacher.weights in {"train", "pretrained"}:
-            out += ["teacher/mean", "teacher/std"]
+        else:
+            out.append("teacher/side")
+        for name, start in (("teacher", self.teacher), ("student", self.student)):
+            if not start.file:
+                out += [f"{name}/mean", f"{name}/std"]
+            if start.drawn:
+                out.append(f"{name}/labels")
         return out
 
     def _inactive_teacher(self) -> list[str]:
@@ -164,16 +199,18 @@ class Recipe(Block):
 
     def effective(self) -> dict[str, Any]:
         """What decides the student's bytes: the recipe without what nothing reads."""
-        data = self.to_dict()
+        data = written(self.to_dict(), 1)  # as ever, so that what was computed is found again
         data["student"]["resolution"] = self.resolution
+        if self.teacher.drawn:
+            data["teacher"]["weights"] = TRAIN
         if self.needs_ladder and not self.ladder:
             # Any teaching without a ladder is that of a single teacher.
             data["distill"]["teaching"] = {"kind": "single"}
             del data["ladder"]
-        for path in [p for p, default in LATER.items() if get(data, p) == default]:
-            _remove(data, path)
         for path in self.inactive():
             _remove(data, path)
+        for path, default in LATER.items():
+            _remove(data, path, default)
         return data
 
     def read(self) -> dict[str, Any]:
@@ -205,7 +242,8 @@ class Recipe(Block):
 
         Assistants are trained by plain reference KD under ``ladder_train``, taught by the next
         larger member, or by all larger ones where the teaching method's authors do so
-        (``assistants="all"``).
+        (``assistants="all"``). A member that is used as it is stands in its recipe as ``teacher``,
+        which nothing there asks: see :attr:`given`.
         """
         if not self.needs_teacher:
             return []
@@ -214,25 +252,46 @@ class Recipe(Block):
             out += [self._assistant(i) for i in range(len(self.ladder))]
         return out[::-1]
 
+    @property
+    def given(self) -> TeacherSettings | None:
+        """Of a member's own recipe: the weights that it is used with as they are, if it is."""
+        as_it_is = not self.needs_teacher and self.teacher.train is None
+        return self.teacher if as_it_is else None
+
     def _full_teacher(self) -> Recipe:
+        if self.teacher.train is None:
+            return self._as_it_is(self.teacher)
         own = {
-            "student": {"model": self.teacher.model},
+            "student": _start(self.teacher),
             "distill": {"losses": {"ce": {"weight": 1.0}}},
             "train": self.teacher.train.model_dump(),
             "seed": self.teacher.seed,
         }
         return parse(self._shared | own)
 
+    def _as_it_is(self, settings: Taught) -> Recipe:
+        teacher = settings.model_dump(include=set(Taught.model_fields)) | {"train": None}
+        own = {
+            "teacher": teacher,
+            "student": {"model": settings.model},
+            "distill": {"losses": {"ce": {"weight": 1.0}}},
+            "seed": self.teacher.seed,
+        }
+        return parse(self._shared | own)
+
     def _assistant(self, i: int) -> Recipe:
         """The ``i``-th of the ladder, taught by the full teacher and those before it."""
+        assistant = self.assistants[i]
+        if assistant.train is None and not assistant.drawn:
+            return self._as_it_is(assistant)
         taught_by_all = self._teaching.flags.get("assistants") == "all"
         own = {
             "teacher": self.teacher.model_dump() | {"input": "full"},
-            "ladder": self.ladder[:i],
+            "ladder": self.to_dict()["ladder"][:i],
             "ladder_train": self.ladder_train.model_dump(),
-            "student": {"model": self.ladder[i]},
+            "student": _start(assistant),
             "distill": {"preset": "dgkd" if taught_by_all else "takd"},
-            "train": self.ladder_train.model_dump(),
+            "train": (assistant.train or self.ladder_train).model_dump(),
             "seed": self.teacher.seed,
         }
         return parse(self._shared | own)
@@ -246,13 +305,11 @@ class Recipe(Block):
         """For each of :meth:`members` 16 hex digits of what decides its answers to whole pictures:
         its training or weights, and what it sees.
         """
-        t = self.teacher
-        given = None if t.weights == "train" else [t.weights, t.mean, t.std]
         return [
             fingerprint(
                 {
                     "recipe": member.effective(),
-                    "weights": None if member.needs_teacher else given,
+                    "weights": _given_key(member.given),
                     "resolution": self.teacher_resolution,
                 }
             )
@@ -260,14 +317,35 @@ class Recipe(Block):
         ]
 
 
-def _remove(data: dict[str, Any], path: str) -> None:
-    """What stands at the path, if anything, and the mappings that then hold nothing."""
+def _start(settings: Taught) -> dict[str, Any]:
+    """A member's settings as those of the student of its own recipe."""
+    if settings.drawn:
+        return {"model": settings.model}
+    return settings.model_dump(include=set(Start.model_fields))
+
+
+def _given_key(given: TeacherSettings | None) -> list[Any] | None:
+    """What decides the answers of a member that is used as it is, beside its network's name."""
+    if given is None:
+        return None
+    out = [given.weights, given.mean, given.std]
+    later = [given.labels, given.head, given.side]
+    return out if later == [None, "own", None] else out + later
+
+
+ANYTHING = object()
+
+
+def _remove(data: dict[str, Any], path: str, value: Any = ANYTHING) -> None:
+    """What stands at the path, if it is there and is ``value``, and the mappings that then hold
+    nothing.
+    """
     head, _, rest = path.partition("/")
     if rest and isinstance(data.get(head), dict):
-        _remove(data[head], rest)
+        _remove(data[head], rest, value)
         if not data[head]:
             del data[head]
-    elif not rest:
+    elif not rest and (value is ANYTHING or data.get(head, ANYTHING) == value):
         data.pop(head, None)
 
 

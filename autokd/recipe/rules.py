@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from autokd.errors import nearest
 from autokd.recipe import axes, data_names, network_names
+from autokd.recipe.network_settings import (
+    PRETRAINED,
+    RANDOM,
+    TRAIN,
+    WEIGHT_FILES,
+    Start,
+    Taught,
+)
 from autokd.recipe.validation import Finding
 
 if TYPE_CHECKING:
@@ -30,10 +39,48 @@ def _source(r: Recipe) -> list[Finding]:
 
 def _names(r: Recipe) -> list[Finding]:
     named = [("teacher/model", r.teacher.model), ("student/model", r.student.model)]
-    named += [(f"ladder/{i}", name) for i, name in enumerate(r.ladder)]
+    named += [
+        (f"ladder/{i}" if isinstance(r.ladder[i], str) else f"ladder/{i}/model", a.model)
+        for i, a in enumerate(r.assistants)
+    ]
     return [
         Finding(path, rule, name) for path, name in named if (rule := network_names.problem(name))
     ]
+
+
+def _weights(r: Recipe) -> list[Finding]:
+    found = []
+    starts: list[tuple[str, Start]] = [("teacher", r.teacher), ("student", r.student)]
+    starts += [(f"ladder/{i}", assistant) for i, assistant in enumerate(r.assistants)]
+    for path, start in starts:
+        file = start.file
+        if file and "/" not in file and not file.endswith(WEIGHT_FILES):
+            rule = (
+                "must be random, pretrained, a file of weights, or a folder with a slash (./NAME)"
+            )
+            found.append(
+                Finding(f"{path}/weights", rule, file, nearest(file, [RANDOM, PRETRAINED]))
+            )
+        if path != "teacher" and start.weights == TRAIN:
+            rule = f"must be {RANDOM}, {PRETRAINED} or a file: what is random is always trained"
+            found.append(Finding(f"{path}/weights", rule, TRAIN))
+        if isinstance(start, Taught) and start.head == "probe":
+            found += _probe(path, start)
+    if r.teacher.drawn and r.teacher.train is None:
+        rule = "must be given: a network of random weights that is not trained teaches nothing"
+        found.append(Finding("teacher/train", rule))
+    return found
+
+
+def _probe(path: str, start: Taught) -> list[Finding]:
+    rule = "must be left out beside head: probe, which fits a head to weights as they are"
+    keys = [key for key in ("train", "labels") if getattr(start, key) is not None]
+    if path != "teacher" and start.drawn:
+        rule, keys = (
+            "must not be random beside head: probe, which takes them as they are",
+            ["weights"],
+        )
+    return [Finding(f"{path}/{key}", rule) for key in keys]
 
 
 def _resolution(r: Recipe) -> list[Finding]:
@@ -91,8 +138,9 @@ def _ranges(path: str, scale: list[float] | None, ratio: list[float]) -> list[Fi
 def _training(r: Recipe) -> list[Finding]:
     found = []
     blocks = {"train": r.train, "ladder_train": r.ladder_train, "teacher/train": r.teacher.train}
+    blocks |= {f"ladder/{i}/train": a.train for i, a in enumerate(r.assistants)}
     for path, train in blocks.items():
-        if train.nesterov and train.optimizer == "sgd" and train.momentum == 0:
+        if train and train.nesterov and train.optimizer == "sgd" and train.momentum == 0:
             rule = "Nesterov's momentum needs a momentum above 0"
             found.append(Finding(f"{path}/nesterov", rule, True))
     return found
@@ -102,6 +150,7 @@ def _training(r: Recipe) -> list[Finding]:
 RULES = {
     _source: {"data"},
     _names: set[str](),
+    _weights: {"teacher", "student", "ladder"},
     _resolution: {"data", "student"},
     _meaning: {"distill"},
     _amounts: {"data"},

@@ -80,12 +80,13 @@ def _keys(error: Any, value: Any) -> tuple[Keys, Keys | None]:
     """The keys of an error without the names of forms; and where such a name stood, if one did."""
     keys: list[str | int] = []
     at = None
-    for key in error["loc"]:
+    missing = len(error["loc"]) - 1 if error["type"] == "missing" else None
+    for i, key in enumerate(error["loc"]):
         if isinstance(value, Mapping):
             inside = key in value
         else:
             inside = isinstance(value, list) and isinstance(key, int)
-        if not inside and error["type"] != "missing":
+        if not inside and i != missing:
             at = tuple(keys)
             continue
         keys.append(key)

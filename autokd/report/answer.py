@@ -49,8 +49,9 @@ def _recipe(study: StudyData, source: Trial) -> str:
         chosen = f": {choices(source)}" if source.varied else ""
         return f"Recipe: {words.NAMES[study.best.handed]}, with {of}{chosen}."
     name = f" ({source.name})" if source.name else ""
-    teachers = [setting(source, "teacher/model"), *(setting(source, "ladder") or [])]
-    taught = f"{setting(source, 'student/model')} taught by {' → '.join(map(str, teachers))}"
+    made = source.parsed
+    teachers = [made.teacher.model, *(assistant.model for assistant in made.assistants)]
+    taught = f"{made.student.model} taught by {' → '.join(teachers)}"
     return f"Recipe: trial {source.number}{name}, {taught}" + (
         f": {choices(source)}." if source.varied else "."
     )

@@ -4,7 +4,8 @@ or what it lists itself. Light.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from autokd.errors import nearest
@@ -14,13 +15,17 @@ from autokd.space.tree import Choose, Free, Node, OneOf, default, free, value_at
 
 
 def choosers(
-    root: Node, base: Recipe, listed: list[dict[str, Any]] | None
+    root: Node,
+    base: Recipe,
+    listed: list[dict[str, Any]] | None,
+    written: Callable[[Recipe], dict[str, Any]] = Recipe.to_dict,
 ) -> list[tuple[str, Choose]]:
     """The name of each baseline, and how it fills the tree. Filling raises LookupError where the
-    space does not hold it.
+    space does not hold it. ``written``: a recipe in the words of the space.
     """
+    own = written(base)
     if listed is not None:
-        return [(f"baseline {i}", _given(entry, base)) for i, entry in enumerate(listed, 1)]
+        return [(f"baseline {i}", _given(entry, own)) for i, entry in enumerate(listed, 1)]
     named = [
         (label, node)
         for node in free(root)
@@ -28,12 +33,12 @@ def choosers(
         for label in node.labels
         if node.name.endswith("preset")
     ]
-    return [("base", _like(base)), *((label, _preset(node, label, base)) for label, node in named)]
+    presets = ((label, _preset(node, label, own, written)) for label, node in named)
+    return [("base", _like(own)), *presets]
 
 
-def _like(base: Recipe) -> Choose:
+def _like(data: dict[str, Any]) -> Choose:
     """Choose what the base has."""
-    data = base.to_dict()
 
     def choose(node: Free) -> Any:
         value = value_at(data, f"{node.path}/kind" if isinstance(node, OneOf) else node.path)
@@ -45,15 +50,17 @@ def _like(base: Recipe) -> Choose:
     return choose
 
 
-def _preset(owner: OneOf, label: str, base: Recipe) -> Choose:
+def _preset(
+    owner: OneOf, label: str, base: dict[str, Any], written: Callable[[Recipe], dict[str, Any]]
+) -> Choose:
     """Choose one preset at its defaults, and elsewhere what the base has or a default."""
-    data = base.to_dict()
+    data = copy.deepcopy(base)
     if owner.path == "distill":
         data["distill"] = check_distill({"preset": label})[0]
     else:  # a preset of training
         put(data, owner.path, {"preset": label})
         made, _ = check(data)
-        data = made.to_dict() if made else base.to_dict()
+        data = written(made) if made else base
 
     def choose(node: Free) -> Any:
         if node is owner:
@@ -69,11 +76,10 @@ def _preset(owner: OneOf, label: str, base: Recipe) -> Choose:
     return choose
 
 
-def _given(entry: Mapping[str, Any], base: Recipe) -> Choose:
+def _given(entry: Mapping[str, Any], data: dict[str, Any]) -> Choose:
     """Choose what a listed baseline says, by the space's names or the recipe's paths, and elsewhere
     the first branch or a default.
     """
-    data = base.to_dict()
 
     def choose(node: Free) -> Any:
         value = entry.get(node.name, entry.get(node.path))

@@ -18,7 +18,7 @@ from autokd.space.tree import OneOf, Point
 def check_corners(space: Space, doc: Document, base_doc: Document) -> list[Problem]:
     """Every corner is a valid recipe, and reads what is varied there."""
     problems: dict[tuple[str, str], Problem] = {}
-    for choose in tree.corners(space.root, space.base.to_dict()):
+    for choose in tree.corners(space.root, space.written(space.base)):
         point = space.point(choose)
         if space.forbidden(point):
             continue
@@ -75,7 +75,10 @@ def _why_inactive(recipe: Recipe, prefix: str) -> str:
     if prefix.startswith("teacher") and not recipe.needs_teacher:
         return "no loss asks the teacher"
     if prefix.startswith("teacher"):
-        return f"teacher/weights is {recipe.teacher.weights}"
+        t = recipe.teacher
+        return "teacher/train is left out" if t.train is None else f"teacher/weights is {t.weights}"
+    if prefix.startswith("student"):
+        return f"student/weights is {recipe.student.weights}"
     if prefix == "ladder" or (prefix == "ladder_train" and recipe.ladder):
         return f"distill/teaching is {recipe.distill['teaching']['kind']}"
     if prefix == "ladder_train":

@@ -23,6 +23,7 @@ from autokd.recipe.document import (
     put,
     read,
 )
+from autokd.recipe.migration import FORMAT
 from autokd.space import settings, vary
 from autokd.space.checks import check_corners, check_names
 from autokd.space.settings import Search
@@ -98,6 +99,8 @@ def build(doc: Document, base_doc: Document, *, frozen: bool = False) -> Space:
         raise DocumentError(problems)
     title = str(doc.data.get("title", ""))
     space = Space(base, search or Search(), root, title=title, document=doc.data)
+    if frozen:
+        space.format = base_doc.data.get("version", FORMAT)
     space.forbid = _entries(doc, "forbid", problems)
     space.baselines = _entries(doc, "baselines", problems) if "baselines" in doc.data else None
     space.warm_start = _warm_start(doc, problems)

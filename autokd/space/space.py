@@ -8,6 +8,7 @@ from typing import Any
 
 from autokd.recipe import Recipe
 from autokd.recipe.document import canonical
+from autokd.recipe.migration import FORMAT, written
 from autokd.space import baselines, tree
 from autokd.space.settings import Search
 from autokd.space.tree import Choose, Free, Leaf, Node, Point
@@ -26,6 +27,7 @@ class Space:
     warm_start: list[dict[str, Any]] = field(default_factory=list)
     title: str = ""
     document: dict[str, Any] = field(default_factory=dict)  # as read
+    format: int = FORMAT  # of the recipes that its values were written for
 
     @property
     def frozen(self) -> dict[str, Any]:
@@ -39,7 +41,11 @@ class Space:
         """Fill every free place; ``choose`` is asked for a leaf's value, or a branch's label, in
         document order.
         """
-        return tree.fill(self.root, self.base.to_dict(), choose)
+        return tree.fill(self.root, self.written(self.base), choose)
+
+    def written(self, recipe: Recipe) -> dict[str, Any]:
+        """A recipe in the words that this space's values are written in."""
+        return written(recipe.to_dict(), self.format)
 
     def leaves(self) -> Iterator[Free]:
         return tree.free(self.root)
@@ -58,7 +64,7 @@ class Space:
         compared with them.
         """
         out: dict[str, tuple[str, Point]] = {}
-        for name, choose in baselines.choosers(self.root, self.base, self.baselines):
+        for name, choose in baselines.choosers(self.root, self.base, self.baselines, self.written):
             for option in self.per.options if self.per else [None]:
                 try:
                     point = self.point(_with(self.per, option, choose))
@@ -74,7 +80,7 @@ class Space:
     def warm_points(self) -> list[Point]:
         """What ``warm_start`` names and this space holds, as trials like any other."""
         out: dict[str, Point] = {}
-        for _, choose in baselines.choosers(self.root, self.base, self.warm_start):
+        for _, choose in baselines.choosers(self.root, self.base, self.warm_start, self.written):
             try:
                 point = self.point(choose)
             except LookupError:

@@ -83,7 +83,7 @@ def starting_points(
     that of the base and of the presets that the space names.
     """
     yield {node.name: params[node.name] for node in own.leaves() if node.name in params}
-    for _, choose in baselines.choosers(own.root, space.base, None):
+    for _, choose in baselines.choosers(own.root, space.base, None, space.written):
         try:
             yield own.point(choose).params
         except LookupError:  # the space does not hold it

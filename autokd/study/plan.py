@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from autokd.recipe import Recipe, check, files
+from autokd.recipe import Recipe, check, files, reads
+from autokd.recipe.network_settings import TRAIN
 from autokd.space import Space, samplers, training
 from autokd.space.settings import LATENCY
 from autokd.space.tree import corners
@@ -69,7 +70,7 @@ def plan(space: Space, trials: int | None = None) -> Plan:
     if tuned and search.finalists.seeds:
         out.notes += _of_tuning(space, tuning)
     for (_, weights), m in asked.items():
-        if weights == "train":
+        if weights == TRAIN:
             out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1
     out.tables = len(asked) * length
     theirs = ("data/", "view/", "teacher/train", "ladder_train")
@@ -111,7 +112,7 @@ def _of_tuning(space: Space, tuning: int) -> list[str]:
 def branches(space: Space) -> dict[str, list[str]]:
     """The parameters that live in each combination of branches."""
     out: dict[str, list[str]] = {}
-    for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
+    for choose in corners(space.root, space.written(space.base), most_pairs=0):
         point = space.point(choose)
         of = branch(point.varied) or "(no branches)"
         out.setdefault(of, [k for k in settings(point.varied) if not tells_branch(k)])
@@ -123,12 +124,11 @@ def teachers(space: Space) -> dict[tuple[str, str], Recipe]:
     structural choices. Weights: train, or given.
     """
     out: dict[tuple[str, str], Recipe] = {}
-    for choose in corners(space.root, space.base.to_dict()):
+    for choose in corners(space.root, space.written(space.base)):
         made, _ = check(space.point(choose).data)
         if made:
             out |= {
-                (m.fingerprint(), "train" if m.needs_teacher else made.teacher.weights): m
-                for m in made.members()
+                (m.fingerprint(), m.given.weights if m.given else TRAIN): m for m in made.members()
             }
     return out
 
@@ -137,14 +137,14 @@ def needs(space: Space) -> tuple[set[str], set[str]]:
     """The networks that some trial builds, and the files that some trial reads."""
     networks: set[str] = set()
     weights: set[str] = set()
-    for choose in corners(space.root, space.base.to_dict(), most_pairs=0):
+    for choose in corners(space.root, space.written(space.base), most_pairs=0):
         made, _ = check(space.point(choose).data)
         if made:
             networks |= {made.student.model} | {m.student.model for m in made.members()}
             weights |= {
                 file
                 for path, file in files(made).items()
-                if path == "teacher/weights" and made.needs_teacher
+                if path != "data/name" and reads(made, path)
             }
     return networks, weights
 

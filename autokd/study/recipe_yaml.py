@@ -168,6 +168,7 @@ def _provenance(study: str, table: Table, result: Result) -> dict[str, Any]:
         "versions": versions,
         "data_fingerprint": facts.get("data"),
         "teachers": facts.get("teachers", {}),
+        **({"start": facts["start"]} if "start" in facts else {}),
         "hardware": facts.get("hardware") or hardware(device),
         "device": device,
         "precision": made.train.precision,

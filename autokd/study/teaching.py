@@ -51,7 +51,8 @@ class Teachers:
 
     def begun(self, number: int, trial: Trial, member: int, key: str) -> None:
         """The job of that number teaches the member of this trial's recipe."""
-        networks = [*reversed(trial.recipe["ladder"]), trial.recipe["teacher"]["model"]]
+        made = trial.parsed
+        networks = [*(a.model for a in reversed(made.assistants)), made.teacher.model]
         self.jobs[number] = key, networks[member - len(self._keys(trial))]
 
     def ended(self, number: int, state: str, found: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autokd.space import thaw
+from autokd.study import weak
 from autokd.study.controls import ALONE, CONTROLS, FINALIST, OWN, REFERENCE, TUNED
 from autokd.study.ledger import Event, Table, Trial
 from autokd.study.statistics import Difference
@@ -256,10 +257,34 @@ def taught(e: Event) -> str:
     return f"{role} {e['model']} at {e['resolution']} px:{good} ({how}, {e['seconds']:.1f} s)"
 
 
+def teacher_on_test(table: Table, result: Result) -> str:
+    """How good the finalist's teacher is on the test pictures; nothing where it has none."""
+    runs = {str(n) for n in result.runs.get(FINALIST, {}).values()}
+    found = [
+        metrics["test/teacher_accuracy"]
+        for e in table.tests
+        for number, metrics in e["results"].items()
+        if number in runs and "test/teacher_accuracy" in metrics
+    ]
+    return f" (its teacher: accuracy {found[-1]:.4f})" if found else ""
+
+
+def cannot_teach(e: Event) -> str | None:
+    """What a full teacher's event says against it."""
+    facts = e.get("facts", {})
+    if e["state"] != "taught" or e.get("assistant") or "classes" not in facts:
+        return None
+    return weak.sign(e.get("metrics", {}), facts["classes"], facts["validation"])
+
+
 def weak_teachers(table: Table) -> list[str]:
-    """A warning for each full teacher that on validation is no better than the student trained
-    alone: there is little it could teach.
+    """A warning for each full teacher that cannot teach (:mod:`autokd.study.weak`), or that on
+    validation is no better than the student trained alone: there is little it could teach.
     """
+    signs = {e["key"]: cannot_teach(e) for e in table.teachers.values()}
+    told = [
+        f"the teacher {table.teachers[key]['model']} {why}" for key, why in signs.items() if why
+    ]
     found: dict[str, list[float]] = {}
     for t in table.trials.values():
         alone = t.recipe["distill"]["losses"].keys() == {"ce"}
@@ -269,10 +294,12 @@ def weak_teachers(table: Table) -> list[str]:
             name = f"{student['model']} at {resolution} px"
             found.setdefault(name, []).append(t.last["val/accuracy"])
     if not found:
-        return []
+        return told
     best, name = max((sum(v) / len(v), name) for name, v in found.items())
-    out = []
+    out = told
     for e in table.teachers.values():
+        if signs[e["key"]]:
+            continue
         reached = e.get("metrics", {}).get("val/accuracy")
         if not e.get("assistant") and reached is not None and reached <= best:
             advice = BETTER + (WRONG if e.get("given") else "")

@@ -75,6 +75,7 @@ def save_student(run: Run, path: Path) -> None:
         "resolution": run.recipe.resolution,
         "channels": run.data.channels,
         "classes": run.data.classes,
+        "takes": len(run.result.mean),
     }
     weights = networks.state(run.result)
     metadata = {"autokd": json.dumps(about)}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from autokd import networks, rng
 from autokd.data import Dataset, Split
 from autokd.data.views import Mix, Views, resize
-from autokd.recipe import Recipe
+from autokd.recipe import Recipe, Start
 from autokd.recipe.vocabulary import ONLINE
 from autokd.train import checkpoint, metrics
 from autokd.train.averaging import Averaging, MovingAverage, decay_over
@@ -83,7 +83,9 @@ class Run:
         self.methods = recipe.methods
         self.online = bool(self.methods.reads & ONLINE)  # the full teacher is run on each batch
         seed = recipe.seed if weights_seed is None else weights_seed
-        self.student = self._network(recipe.student.model, recipe.resolution, seed)
+        self.student = self._network(recipe.student, recipe.resolution, seed)
+        # the hash of the weights that it starts with; nothing where they are random
+        self.start = "" if recipe.student.drawn else networks.weights_hash(self.student)
         self.averaging = None if recipe.train.ema else averaging
         self.average = self._average()
         self.scratch, self.trajectory = self._scratch_teacher()
@@ -95,8 +97,8 @@ class Run:
         self.student_losses = torch.zeros(len(data.train), device=self.device)
         self.next_epoch = 0
 
-    def _network(self, model: str, resolution: int, seed: int) -> networks.Network:
-        network = build_for(self.data, model, resolution, seed).to(self.device)
+    def _network(self, start: Start, resolution: int, seed: int) -> networks.Network:
+        network = build_for(self.data, start, resolution, seed).to(self.device)
         return network.to(memory_format=memory_format(resolution))
 
     def _scratch_teacher(self) -> tuple[networks.Network | None, Trajectory | None]:
@@ -109,7 +111,7 @@ class Run:
         model = settings["scratch"] or recipe.teacher.model
         if not settings["share_stem"] and "scratch_stages" not in recipe.reads:
             return None, Trajectory(alone(recipe, model), self.data, self.store, Run)
-        scratch = self._network(model, recipe.teacher_resolution, recipe.seed + 1)
+        scratch = self._network(Start(model=model), recipe.teacher_resolution, recipe.seed + 1)
         if settings["share_stem"]:
             share_stem(scratch, self.student)
         return scratch, None
@@ -380,7 +382,13 @@ class Run:
     def test(self) -> dict[str, float]:
         """Read the test pictures. Whoever calls this writes down that it did."""
         split: Split = self.data.read_test()
-        found = metrics.evaluate(self.logits_of(split), split.labels)
+        return self.measured_on(split, self.logits_of(split))
+
+    def measured_on(self, split: Split, logits: Tensor) -> dict[str, float]:
+        """What the student's logits on the test pictures are worth, and how good its teacher is."""
+        found = metrics.evaluate(logits, split.labels)
+        if self.members:
+            found["teacher_accuracy"] = self.members[-1].accuracy_on(split)
         return {f"test/{k}": v for k, v in found.items()}
 
     def save(self, path: Path) -> None:

@@ -27,6 +27,18 @@ def evaluate(logits: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
+def relabelled(logits: Tensor, labels: Tensor) -> float:
+    """The accuracy of ``logits`` [N, C] against ``labels`` [N] if each output stood for the class
+    that makes the sum largest, one to one (Kuhn 1955).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    classes = logits.shape[1]
+    pairs = (logits.argmax(1) * classes + labels).cpu()
+    counts = pairs.bincount(minlength=classes**2).reshape(classes, classes).numpy()
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))
+
+
 def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Picture by picture ``[N]``, at temperature 1: whether it was ``correct``, its ``nll`` and
     ``entropy`` in nats, and the ``confidence``, the largest probability.

@@ -9,6 +9,7 @@ A teacher's own training is a run like any other, prepared in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor
@@ -20,6 +21,7 @@ from autokd.recipe.document import canonical
 from autokd.train.averaging import Averaging
 from autokd.train.build import build_for
 from autokd.train.distill import Diverged, Run
+from autokd.train.probe import probed
 from autokd.train.store import Store
 from autokd.train.teachers import Member
 
@@ -46,9 +48,8 @@ def member(own: Recipe, recipe: Recipe, data: Dataset, store: Store) -> Member:
     """One of ``recipe.members()``, trained by its ``own`` recipe, or loaded where the recipe names
     weights. Raises :class:`UserError` for weights that do not fit; :class:`Diverged` says who did.
     """
-    trained = own.needs_teacher or recipe.teacher.weights == "train"
     try:
-        network = _trained(own, data, store) if trained else _given(own, recipe.teacher, data)
+        network = _given(own, own.given, data, store) if own.given else _trained(own, data, store)
     except Diverged as e:
         if e.of:  # who taught it
             raise
@@ -98,22 +99,22 @@ def _trained(own: Recipe, data: Dataset, store: Store) -> networks.Network:
 
     described = own.effective()
     content = {"recipe": described, "data": data.fingerprint}
-    network = build_for(data, own.student.model, own.resolution, own.seed)
+    network = build_for(data, own.student, own.resolution, own.seed)
+    # a file may be replaced, a library may publish other weights
+    if not own.student.drawn:
+        content["start"] = networks.weights_hash(network)
+    if own.needs_teacher and not own.teacher.drawn:
+        content["teachers"] = [m.hash for m in prepare(own, store, data).members]
     network.load_state_dict(store.network(content, weights, canonical(described)))
     return network
 
 
-def _given(own: Recipe, teacher: TeacherSettings, data: Dataset) -> networks.Network:
-    """With the weights that ``teacher/weights`` names: a library's, or a file's."""
-    network = build_for(
-        data,
-        own.student.model,
-        own.resolution,
-        own.seed,
-        mean=teacher.mean,
-        std=teacher.std,
-        pretrained=teacher.weights == "pretrained",
-    )
-    if teacher.weights != "pretrained":
-        networks.load_weights(network, teacher.weights)
-    return network
+def _given(own: Recipe, teacher: TeacherSettings, data: Dataset, store: Store) -> networks.Network:
+    """Used as it is, with the weights that ``teacher/weights`` names: a library's, or a file's; and
+    with its own head, or one that is fitted.
+    """
+    build = partial(build_for, data, teacher, own.resolution, own.seed)
+    if teacher.head == "own":
+        return build(trained=False, side=teacher.side)
+    network = build(side=teacher.side or networks.own_side(teacher.model))
+    return probed(network, data, own.resolution, own.train, store, teacher.model)

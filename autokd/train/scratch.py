@@ -79,8 +79,7 @@ def alone(recipe: Recipe, model: str) -> Recipe:
     """
     return recipe.with_(
         {
-            "student/model": model,
-            "student/resolution": recipe.teacher_resolution,
+            "student": {"model": model, "resolution": recipe.teacher_resolution},
             "distill": {"view": recipe.distill["view"], "losses": {"ce": {"weight": 1.0}}},
         }
     )

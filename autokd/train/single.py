@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,32 @@ import torch
 
 from autokd import data, networks
 from autokd.cache import default_cache
+from autokd.data import Dataset
 from autokd.errors import UserError
 from autokd.files import write_atomically
 from autokd.recipe import Recipe, files, remember
 from autokd.recipe.document import dump, get
 from autokd.train import distill, linear, prepare
-from autokd.train.metrics import evaluate
 from autokd.train.store import Store
 
+BESIDE = {"teacher": "accuracy", "linear": "linear_accuracy"}
 SHOWN = {"train/loss", "val/accuracy", "val/nll"}  # of an epoch's metrics
 
 
-def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False) -> dict[str, Any]:
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    test: bool = False,
+    quiet: bool = False,
+    told: Callable[[str, dict[str, float], Dataset], None] = lambda name, metrics, data: None,
+) -> dict[str, Any]:
     """One run into ``out``: ``student.safetensors``, ``metrics.json``, ``recipe.yaml``. Returns
     what ``metrics.json`` holds: the last metrics, the validation accuracy of each epoch
     (``curve``), and what it may be compared with (``beside``).
 
-    ``test``: read the test pictures when the run is over. Raises :class:`UserError`.
+    ``test``: read the test pictures when the run is over. ``told`` the full teacher's name, its
+    metrics on validation and the data before the first epoch. Raises :class:`UserError`.
     """
     fresh = not out.exists()
     with _writing(out):
@@ -45,7 +54,7 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
     try:
         if test and not data.load(recipe.data, store.device).summary["test"]:
             raise UserError("--test: this data has no test pictures: data/test is 0")
-        run, metrics = _run(recipe, store, began, quiet, history)
+        run, metrics, beside = _run(recipe, store, began, quiet, history, told)
     except BaseException:
         if fresh:
             with contextlib.suppress(OSError):
@@ -56,7 +65,7 @@ def train(recipe: Recipe, out: Path, *, test: bool = False, quiet: bool = False)
     result: dict[str, Any] = {
         "metrics": metrics,
         "curve": [m["val/accuracy"] for m in history if "val/accuracy" in m],
-        "beside": _beside(run),
+        "beside": {k: beside.get(f"val/{v}") for k, v in BESIDE.items()} if beside else {},
         "student_sha256": networks.weights_hash(run.result),
         "epochs": run.next_epoch,
         "seconds": round(time.monotonic() - began, 2),
@@ -76,22 +85,24 @@ def _writing(out: Path) -> Iterator[None]:
         raise UserError(f"--out {out}: cannot be written: {e.strerror or e}") from None
 
 
-def _beside(run: distill.Run) -> dict[str, float | None]:
-    """Validation accuracy of the full teacher, and of a linear model on the pixels."""
-    if not len(run.data.validation):
-        return {}
-    labels = run.data.validation.labels
-    out = {"linear": linear.accuracy(run.data)}
-    if run.members:
-        out["teacher"] = evaluate(run.members[-1].validation(), labels)["accuracy"]
-    return out
+def _beside(run: distill.Run) -> dict[str, float]:
+    """On validation: of the full teacher, and of a linear model on the pixels."""
+    found = run.members[-1].measured() if run.members else {}
+    if (least := linear.accuracy(run.data)) is not None:
+        found["linear_accuracy"] = least
+    return {f"val/{name}": value for name, value in found.items()}
 
 
 def _run(
-    recipe: Recipe, store: Store, began: float, quiet: bool, history: list[dict[str, float]]
-) -> tuple[distill.Run, dict[str, float]]:
-    """The finished run and its last metrics; those of each epoch are added to ``history``. Raises
-    :class:`UserError` where it diverges.
+    recipe: Recipe,
+    store: Store,
+    began: float,
+    quiet: bool,
+    history: list[dict[str, float]],
+    told: Callable[[str, dict[str, float], Dataset], None],
+) -> tuple[distill.Run, dict[str, float], dict[str, float]]:
+    """The finished run, its last metrics, and what it may be compared with; the metrics of each
+    epoch are added to ``history``. Raises :class:`UserError` where it diverges.
     """
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
@@ -106,7 +117,14 @@ def _run(
     for note in [] if quiet else data.notes(recipe.data):
         print(f"note: {note}", file=sys.stderr)
     try:
-        return prepare.train(recipe, store, report)
+        run = prepare.start(recipe, store)
+        beside = _beside(run)
+        if run.members:
+            told(recipe.teacher.model, beside, run.data)
+        while not run.done:
+            metrics = run.epoch()
+            report(run.next_epoch, metrics)
     except distill.Diverged as e:
         now = get(recipe.to_dict(), e.rate)
         raise UserError(f"the run diverged: {e}; lower {e.rate} (now {now})") from None
+    return run, history[-1], beside

@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 
 from autokd import networks
-from autokd.data import Dataset
+from autokd.data import Dataset, Split
 from autokd.data.views import Mix, Views, resize
 from autokd.recipe import Recipe
 from autokd.recipe.document import canonical
+from autokd.train import metrics
 from autokd.train.determinism import memory_format, precision, threads
 from autokd.train.store import Store, ViewTables
 
 BATCH = 256  # rows of one forward pass when a table is made; the last batch is padded to it
+GAINED, LEAST = 0.2, 0.5  # of accuracy, from which on other labels explain a teacher's answers
 TABLE_TYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -82,6 +84,31 @@ class Member:
             "validation",
         ).float()
 
+    def measured(self) -> dict[str, float]:
+        """Of its answers to the validation pictures (none where there are none): see
+        ``metrics.evaluate``; with ``relabelled_accuracy`` where its classes seem to be in another
+        order.
+        """
+        labels = self.data.validation.labels
+        if not len(labels):
+            return {}
+        logits = self.validation()
+        found = metrics.evaluate(logits, labels)
+        other = metrics.relabelled(logits, labels)
+        if other > max(found["accuracy"] + GAINED, LEAST):
+            found["relabelled_accuracy"] = other
+        return found
+
+    def accuracy_on(self, split: Split) -> float:
+        """Of its answers to other pictures, such as those of test."""
+        pictures = split.pictures
+
+        def render(rows: Tensor) -> Tensor:
+            return resize(pictures[rows].float() / 255, self.resolution)
+
+        rows = torch.arange(len(split), device=self.store.device)
+        return metrics.evaluate(self._logits(render, rows).float(), split.labels)["accuracy"]
+
     def _table(
         self,
         setting: Any,
@@ -102,6 +129,8 @@ class Member:
             "batch": BATCH,
             "setting": setting,
         }
+        if self.network.side:
+            content["side"] = self.network.side
         key = canonical(content)
         if key not in self.view_tables:
             self.view_tables[key] = self.store.view_tables(content)

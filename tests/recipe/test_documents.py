@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from autokd import recipe, space
 from autokd.recipe import document, migration
 from autokd.recipe.document import DocumentError
+from autokd.study import recipe_yaml
 from tests.helpers.commands import autokd
 from tests.helpers.documents import YAMLS, problems
 
@@ -20,20 +22,38 @@ def test_an_older_format_is_migrated_or_refused_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "old.yaml"
-    file.write_text("version: 1\nrate: 0.25\n")
-    monkeypatch.setattr(migration, "FORMAT", 2)
+    now = migration.FORMAT
+    file.write_text(f"version: {now}\nrate: 0.25\n")
+    monkeypatch.setattr(migration, "FORMAT", now + 1)
     with pytest.raises(
         DocumentError,
-        match="old.yaml:1: version: no longer read: in format 1 the same words meant another run",
+        match=f"old.yaml:1: version: no longer read: in format {now} the same words meant another",
     ):
         recipe.load(file)
     monkeypatch.setitem(
         migration.MIGRATIONS,
-        1,
+        now,
         lambda old: {k: v for k, v in old.items() if k != "rate"} | {"train": {"lr": old["rate"]}},
     )
-    data, refused = migration.migrated({"version": 1, "rate": 0.25})
-    assert refused is None and data == {"version": 2, "train": {"lr": 0.25}}
+    data, refused = migration.migrated({"version": now, "rate": 0.25})
+    assert refused is None and data == {"version": now + 1, "train": {"lr": 0.25}}
+
+
+OLD = json.loads((Path(__file__).parent / "format_1.json").read_text())
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_recipe_of_format_1_is_the_run_that_it_was(name: str) -> None:
+    old = OLD[name]  # written by the version before format 2, with what it said of them
+    made = recipe.parse(old["recipe"])
+    assert made.fingerprint() == old["fingerprint"]
+    assert recipe_yaml.identity(made) == old["identity"]
+    assert recipe.parse(made.to_dict()) == made and made.to_dict()["version"] == 2
+    if name.startswith(("given", "pretrained")):  # its training meant nothing then
+        assert old["recipe"]["teacher"]["train"]["epochs"] == 3 and made.teacher.train is None
+    else:
+        assert made.member_keys() == old["members"]
+        assert [m.fingerprint() for m in made.members()] == old["networks"]
 
 
 def test_every_yaml_of_the_repository_is_valid() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import itertools
 
 import pytest
 
@@ -76,3 +77,32 @@ def test_every_name_has_a_family_and_a_line() -> None:
     assert all(
         len(network_names.describe(name).splitlines()) == 1 for name in network_names.names()
     )
+
+
+@pytest.mark.parametrize("depth", [50, 152, 200])
+def test_a_name_that_two_networks_have_is_an_error_that_offers_both(depth: int) -> None:
+    name = f"resnet{depth}"
+    told = network_names.problem(name) or ""
+    library = "timm" if depth == 200 else "torchvision"
+    assert f"'{library}:{name}' for ImageNet's" in told and f"'cifar:{name}'" in told
+    for offered in (f"{library}:{name}", f"cifar:{name}"):
+        assert network_names.problem(offered) is None
+    assert network_names.card(f"cifar:{name}").keywords == {"depth": depth}
+    assert network_names.older(f"cifar:{name}") == name  # in addresses, as ever
+    assert network_names.newer(name) == f"cifar:{name}"
+
+
+def test_no_other_name_has_two_spellings() -> None:
+    for name in ("resnet20", "wrn-40-2", "cnn-2x8", "torchvision:resnet50"):
+        assert network_names.newer(name) == network_names.older(name) == name
+    assert "did you mean" in (network_names.problem("cifar:resnet20") or "")
+
+
+def test_the_network_behind_it_is_the_one_for_small_pictures() -> None:
+    widths = [16] * 9 + [32] * 8 + [64] * 8  # the stem, and three stages of eight blocks
+    count = 3 * 16 * 9 + 2 * 16 + 64 * 100 + 100
+    for before, width in itertools.pairwise(widths):
+        count += 9 * width * (before + width) + 4 * width
+        count += before * width + 2 * width if before != width else 0  # the shortcut's
+    network = networks.build("cifar:resnet50", classes=100, resolution=32)
+    assert sum(p.numel() for p in network.parameters()) == count

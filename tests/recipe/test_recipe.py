@@ -10,6 +10,8 @@ from autokd import recipe
 from autokd.errors import UserError
 from autokd.recipe import document
 from autokd.recipe.recipe import LATER
+from autokd.study import recipe_yaml
+from autokd.study.controls import with_controls
 from tests.helpers.documents import problems
 
 
@@ -102,6 +104,7 @@ def test_the_fingerprint_forgets_nothing_else(weights: str, distill: dict) -> No
         "train/decay_norms": False,
         "data/augment/erasing/probability": 0.2,
         "data/augment/trivial_augment": True,
+        "student/weights": "pretrained",
     }
     added = set(document.flatten(made.with_(new).effective())) - (alive - later)
     assert added == set(new)
@@ -144,6 +147,95 @@ def test_members_are_taught_by_the_larger_and_never_by_the_recipe_s_own_settings
     assert small.resolution == 8  # assistants see the full resolution
     dense = chain.with_({"distill/teaching": {"kind": "dense"}})
     assert dense.members()[0].distill["teaching"]["kind"] == "dense"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("teacher: {weights: pretraind}", "did you mean 'pretrained'"),
+        ("student: {weights: pretraind}", "did you mean 'pretrained'"),
+        ("student: {weights: train}", "what is random is always trained"),
+        ("teacher: {weights: random}", "a network of random weights that is not trained"),
+        ("teacher: {train: null}", "a network of random weights that is not trained"),
+    ],
+)
+def test_weights_that_mean_nothing(tmp_path: Path, text: str, rule: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    (problem,) = problems(recipe.load, tmp_path / "bad.yaml")
+    assert rule in str(problem)
+
+
+def test_weights_are_a_start_and_train_is_what_follows(recipe_file: Path) -> None:
+    made = recipe.load(recipe_file)
+    random = made.with_({"teacher/weights": "random"})
+    assert random.fingerprint() == made.fingerprint()  # `train` is the older word
+    assert random.member_keys() == made.member_keys()
+    tuned = made.with_({"teacher/weights": "pretrained"})
+    given = tuned.with_({"teacher/train": None})
+    (teacher,) = tuned.members()
+    assert teacher.student.weights == "pretrained" and teacher.train == made.teacher.train
+    assert given.members()[0].student.weights == "random"  # it is loaded, not trained
+    assert len({r.fingerprint() for r in (made, tuned, given)}) == 3
+    assert len({r.member_keys()[0] for r in (made, tuned, given)}) == 3
+    started = made.with_({"student/weights": "pretrained"})
+    assert started.fingerprint() != made.fingerprint()
+    assert started.member_keys() == made.member_keys()
+    assert made.with_({"student/mean": [0.5]}).fingerprint() == made.fingerprint()  # of a file's
+
+
+def test_controls_start_where_the_finalist_starts(recipe_file: Path) -> None:
+    made = recipe.load(recipe_file, ("student/weights=pretrained",))
+    for role, control in with_controls(made.to_dict()).items():
+        assert control["student"] == made.to_dict()["student"], role
+
+
+def test_members_of_a_ladder_may_be_blocks(recipe_file: Path) -> None:
+    blocks = [
+        {"model": "cnn-4x8", "weights": "big.pth", "mean": [0.2]},
+        {"model": "cnn-3x8", "weights": "mid.pth", "train": {"epochs": 7}},
+        {"model": "cnn-2x16", "train": {"epochs": 9}},
+        "cnn-2x8",
+    ]
+    made = recipe.load(recipe_file, ("distill={preset: takd}",))
+    ladder = made.with_({"ladder": blocks})
+    *small, full = ladder.members()
+    plain, own, tuned, given = small
+    assert given.given and (given.given.weights, given.given.mean) == ("big.pth", [0.2])
+    assert not given.needs_teacher
+    assert (tuned.student.weights, tuned.train.epochs) == ("mid.pth", 7) and tuned.needs_teacher
+    assert (own.student.weights, own.train.epochs) == ("random", 9)
+    assert plain.train == made.ladder_train and [a.model for a in plain.assistants] == [
+        "cnn-4x8",
+        "cnn-3x8",
+        "cnn-2x16",
+    ]
+    assert recipe.files(ladder) == {"ladder/0/weights": "big.pth", "ladder/1/weights": "mid.pth"}
+    assert len(set(ladder.member_keys())) == 5
+    # a name is a block that says no more
+    named = made.with_({"ladder": ["cnn-3x8"]})
+    assert made.with_({"ladder": [{"model": "cnn-3x8"}]}).members()[0] == named.members()[0]
+    # nothing is trained as `ladder_train` says
+    assert "ladder_train" in made.with_({"ladder": blocks[:3]}).inactive()
+    assert "ladder_train" not in ladder.inactive()
+    moved = ladder.with_({"ladder/0/weights": "/elsewhere/big.pth"})
+    assert recipe_yaml.identity(moved) == recipe_yaml.identity(ladder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "rule"),
+    [
+        ("{model: cnn-3x8, wights: a.pth}", "ladder/0/wights", "did you mean 'weights'"),
+        ("{model: resnt20}", "ladder/0/model", "did you mean 'resnet20'"),
+        ("resnt20", "ladder/0", "did you mean 'resnet20'"),
+        ("{model: cnn-3x8, weights: pretraned}", "ladder/0/weights", "did you mean 'pretrained'"),
+        ("{model: cnn-3x8, head: probe}", "ladder/0/weights", "must not be random"),
+        ("{weights: a.pth}", "ladder/0/model", "required"),
+    ],
+)
+def test_mistakes_in_a_ladder_s_blocks(tmp_path: Path, entry: str, path: str, rule: str) -> None:
+    (tmp_path / "bad.yaml").write_text(f"distill: {{preset: takd}}\nladder: [{entry}]\n")
+    (problem,) = problems(recipe.load, tmp_path / "bad.yaml")
+    assert problem.path == path and rule in str(problem)
 
 
 def test_a_folder_beside_the_recipe_is_found_from_elsewhere(tmp_path: Path) -> None:

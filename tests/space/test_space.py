@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autokd import recipe, space
+from autokd.recipe import network_names
 from autokd.space import tree
 from tests.helpers.documents import problems
 
@@ -249,3 +250,26 @@ def test_forbid_speaks_of_recipes_and_of_branches(space_file: Path) -> None:
 
     assert loaded.forbidden(choose("flsw", 4)) and loaded.forbidden(choose("flsw", 6))
     assert not loaded.forbidden(choose("flsw", 8)) and not loaded.forbidden(choose("constant", 4))
+
+
+def test_a_space_that_was_frozen_in_format_1_is_read_as_it_was_meant() -> None:
+    """Its values are the ledger's own: a sampler that is asked again must say the same words."""
+    old = recipe.parse({"version": 1, "teacher": {"model": "resnet50"}}).to_dict()
+    base = old | {"version": 1, "teacher": old["teacher"] | {"model": "resnet50"}}
+    names = ["resnet50", "resnet20", "resnet152"]
+    document = {"vary": {"teacher/model": {"choice": names}}}
+    thawed = space.thaw({"space": document, "base": base})
+    points = thawed.starting_points()
+    assert [(name, p.params) for name, p in points] == [("base", {"teacher/model": "resnet50"})]
+    assert recipe.parse(points[0][1].data).teacher.model == "cifar:resnet50"
+    for name in names:
+        point = thawed.point(lambda node, name=name: name)
+        assert point.params == {"teacher/model": name}
+        assert network_names.older(recipe.parse(point.data).teacher.model) == name
+    assert thawed.base.teacher.model == "cifar:resnet50"
+    with pytest.raises(recipe.document.DocumentError, match="two networks have this name"):
+        space.thaw({"space": document, "base": thawed.base.to_dict()})
+    # a training beside weights that were given meant nothing
+    base["teacher"] = base["teacher"] | {"weights": "pretrained"}
+    thawed = space.thaw({"space": document, "base": base})
+    assert recipe.parse(thawed.starting_points()[0][1].data).teacher.train is None

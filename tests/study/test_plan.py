@@ -21,7 +21,7 @@ def test_a_plan_of_fewer_trials_than_baselines(space_file: Path) -> None:
 def test_a_plan_counts_the_tables_of_a_teacher_that_exists(space_file: Path) -> None:
     trained, given = (
         plan.plan(space.load(space_file, sets=sets))
-        for sets in ((), ("teacher/weights=teacher.pth",))
+        for sets in ((), ("teacher/weights=teacher.pth", "teacher/train=null"))
     )
     assert trained.teachers == {"cnn-3x16": 1}
     assert given.teachers == {}

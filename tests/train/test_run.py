@@ -130,7 +130,7 @@ def test_a_file_s_teacher_sees_pictures_as_it_was_trained_to(tmp_path: Path) -> 
     pictures = torch.rand(5, 1, 8, 8)
 
     def logits(file: str, *sets: str) -> torch.Tensor:
-        r = made(f"teacher/weights={tmp_path / file}", *sets)
+        r = made(f"teacher/weights={tmp_path / file}", "teacher/train=null", *sets)
         keys.append(r.member_keys())
         return prepare.start(r, Store(tmp_path)).members[-1].network(pictures)
 

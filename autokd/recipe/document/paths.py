@@ -38,7 +38,7 @@ def get(data: Any, path: str) -> Any:
 
 
 def put(data: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at ``a/b``, making the mappings on the way.
+    """Set the value at ``a/b``, making the mappings on the way where there is none or a null.
 
     Raises KeyError where a leaf stands in the way, or there is no such place.
     """
@@ -49,7 +49,9 @@ def put(data: dict[str, Any], path: str, value: Any) -> None:
     node: Any = data
     for key in parents:
         if isinstance(node, dict):
-            node = node.setdefault(str(key), {})
+            if node.get(str(key)) is None:
+                node[str(key)] = {}
+            node = node[str(key)]
         elif isinstance(node, list) and isinstance(key, int) and key < len(node):
             node = node[key]
         else:
