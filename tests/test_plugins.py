@@ -4,12 +4,16 @@ them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from autokd import networks, recipe
+from autokd.errors import UserError
 from autokd.recipe import axes, data_names, network_names, plugins
 from autokd.space import samplers
 from tests.helpers.commands import RECIPE, autokd
@@ -153,3 +157,80 @@ def test_a_plugin_that_cannot_be_loaded_is_named(folder: Path, run: Callable) ->
 def test_without_the_folder_the_names_are_unknown(run: Callable) -> None:
     assert "tiny" not in run("models")[1]
     assert network_names.problem("tiny") and data_names.problem("stripes")
+
+
+MODULE = """
+from autokd.recipe import network_names
+
+
+@network_names.register("own-module", about="as people write networks")
+def build(*, channels, classes, resolution):
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Sequential(nn.Conv2d(6, 9, 3, padding=1), nn.ReLU()),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(9, classes),
+    )
+"""
+
+
+def test_any_module_is_a_network_with_stages_and_embedding(folder: Path) -> None:
+    (folder / "own_module.py").write_text(MODULE)
+    network = networks.build("own-module", classes=4, channels=1, resolution=8, seed=0)
+    assert network.training
+    found = network.eval().features(torch.rand(2, 1, 8, 8))
+    assert [tuple(s.shape[1:]) for s in found.stages] == [(6, 8, 8), (9, 4, 4)]
+    weight, bias = network.backbone.model[4].weight, network.backbone.model[4].bias
+    torch.testing.assert_close(found.logits, found.embedding @ weight.T + bias)
+    assert network.backbone.head_names() == {"model.4.weight", "model.4.bias"}
+
+
+def test_a_recipe_names_the_files_that_it_needs_with_their_hashes(folder: Path) -> None:
+    made = recipe.parse(
+        {
+            "data": {"name": "stripes"},
+            "student": {"model": "tiny"},
+            "teacher": {"model": "cnn-2x8"},
+            "distill": {"preset": "rising"},
+        }
+    )
+    files = ("own_data.py", "own_method.py", "own_network.py")
+    hashes = {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in files}
+    assert made.plugins() == hashes
+    assert made.with_({"student/model": "cnn-2x8"}).plugins() == {
+        f: hashes[f] for f in files if f != "own_network.py"
+    }
+    assert recipe.parse({}).plugins() == {}
+
+
+def test_reproduce_says_when_such_a_file_differs_or_is_missing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autokd.export import claim, explanations
+    from tests.helpers.recipes import claimed
+
+    made = recipe.parse(
+        {
+            "data": {"name": "digits", "limit": 50},
+            "student": {"model": "tiny"},
+            "teacher": {"model": "tiny", "train": {"epochs": 1}},
+            "train": {"epochs": 1},
+        }
+    )
+    file = tmp_path / "recipe.yaml"
+    text = claimed(made)
+    named = f"plugins: {json.dumps(made.plugins())}"
+    block = "provenance:\n"
+    file.write_text(text.replace(block, f"{block}  {named}\n", 1))
+    assert named in file.read_text()
+    own = claim.read(file)
+    assert not [r for r in explanations.explanations(own, "cpu", {}) if r.startswith("plugin")]
+    (folder / "own_network.py").write_text(NETWORK + "# another\n")
+    (said,) = [r for r in explanations.explanations(own, "cpu", {}) if r.startswith("plugin")]
+    assert said.startswith("plugin own_network.py: SHA-256 ") and " recorded, " in said
+    (folder / "own_network.py").unlink()
+    with pytest.raises(UserError, match="was made with own_network.py, which is in no folder"):
+        claim.read(file)

@@ -10,7 +10,7 @@ from typing import Any
 
 from autokd import recipe
 from autokd.errors import UserError
-from autokd.recipe import Recipe, document, network_names
+from autokd.recipe import Recipe, document, network_names, plugins
 from autokd.recipe.document import Document, Problem, flatten, flow
 from autokd.study import recipe_yaml
 
@@ -40,8 +40,9 @@ class Claim:
 def read(path: str | Path | Document, sets: tuple[str, ...] = ()) -> Claim:
     """Raises :class:`UserError` for what is no exported recipe."""
     doc = document.read(path)
-    made = recipe.load(path, sets)
     results, provenance = doc.data.get("results"), doc.data.get("provenance")
+    _plugins_are_there(path, provenance)
+    made = recipe.load(path, sets)
     if not isinstance(results, dict) or not isinstance(provenance, dict):
         raise UserError(
             f"{path} has no results to compare with: it was not exported by a search; `autokd train"
@@ -60,6 +61,19 @@ def read(path: str | Path | Document, sets: tuple[str, ...] = ()) -> Claim:
         if old.get(p) != new.get(p)
     }
     return Claim(str(path), made, provenance, results, changed, _edited(results, provenance))
+
+
+def _plugins_are_there(path: str | Path | Document, provenance: Any) -> None:
+    """Raises :class:`UserError` where files of the user's own that it was made with are missing,
+    rather than what they would have registered being unknown.
+    """
+    named = provenance.get("plugins") if isinstance(provenance, dict) else None
+    here = {file.name for file in plugins.files()}
+    if missing := sorted(set(map(str, named)) - here) if isinstance(named, dict) else []:
+        raise UserError(
+            f"{path} was made with {', '.join(missing)}, which is in no folder that"
+            f" {plugins.VARIABLES[0]} names"
+        )
 
 
 def _edited(results: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
@@ -104,7 +118,7 @@ def _complete(doc: Document, results: dict[str, Any], provenance: dict[str, Any]
     ]
     if not problems:
         problems = _wrong_figures(doc, results)
-    for key in ("teachers", "versions"):
+    for key in ("teachers", "versions", "plugins"):
         if not isinstance(provenance.get(key, {}), dict):
             problems.append(doc.problem(f"provenance/{key}", "must be a mapping", provenance[key]))
     if problems:

@@ -39,6 +39,10 @@ def explanations(claim: Claim, device: str, teachers: dict[str, str], start: str
     ]
     if (recorded := origin.get("start", "")) != start:
         out.append(f"student/weights: hash {recorded or None} recorded, {start or None} here")
+    out += [
+        f"plugin {name}: SHA-256 {str(recorded)[:16]} recorded, {str(here)[:16]} here"
+        for name, recorded, here in _different(origin.get("plugins", {}), claim.made.plugins())
+    ]
     machine = {"hardware": environment.hardware(device), "device": device}
     out += [
         f"{key}: {origin.get(key)} recorded, {value} here"

@@ -152,6 +152,10 @@ def build(
             make = card.build or FAMILIES[card.family]
             seen = side or resolution
             backbone = make(channels=taken, classes=classes, resolution=seen, **card.keywords)
+            if not isinstance(backbone, Featured):
+                from autokd.networks import torchvision_networks  # here: it takes seconds
+
+                backbone = torchvision_networks.tapped(backbone, seen, taken).train()
     return Network(
         backbone,
         channels,

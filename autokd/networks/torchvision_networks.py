@@ -70,7 +70,7 @@ def build(
         if "aux_logits" in arguments:
             arguments["init_weights"] = True  # the default, but leaving it out is a warning
         model = torchvision.models.get_model(name, num_classes=classes, **arguments)
-        return Library(_tapped(model, trace_px), 3, None, None)
+        return Library(tapped(model, trace_px), 3, None, None)
     published = torchvision.models.get_model_weights(name)
     weights = published[tag] if tag else published.DEFAULT
     place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
@@ -83,7 +83,7 @@ def build(
             raise headless(f"torchvision:{name}", theirs, classes)
         _replace_classifier(model, classes)
     preprocessing = weights.transforms()
-    return Library(_tapped(model, trace_px), 3, preprocessing.mean, preprocessing.std)
+    return Library(tapped(model, trace_px), 3, preprocessing.mean, preprocessing.std)
 
 
 def side(name: str) -> int:
@@ -185,9 +185,9 @@ def _replace_classifier(model: nn.Module, classes: int) -> None:
     model.set_submodule(name, new)
 
 
-def _tapped(model: nn.Module, px: int) -> TorchvisionBackbone:
-    """Finds the stages by one forward pass without arithmetic ("meta" tensors) on a picture of
-    `px`.
+def tapped(model: nn.Module, px: int, channels: int = 3) -> TorchvisionBackbone:
+    """Any network of maps that ends with a classifier, in evaluation mode. Finds the stages by one
+    forward pass without arithmetic ("meta" tensors) on a picture of `px`.
 
     Candidates are the children and grandchildren that return a map, except what holds the
     classifier and what pools the map to a fixed size. Of those with maps of one size the last is
@@ -208,7 +208,7 @@ def _tapped(model: nn.Module, px: int) -> TorchvisionBackbone:
     }
     with watching(*candidates) as seen, torch.no_grad():
         torch.func.functional_call(
-            model.eval(), tensors, (torch.empty(1, 3, px, px, device="meta"),)
+            model.eval(), tensors, (torch.empty(1, channels, px, px, device="meta"),)
         )
     last_of_size: dict[int, Tap] = {}
     for module, (_, output) in seen.items():  # in the order of the calls, since dicts keep it

@@ -121,7 +121,9 @@ def register(
     """Register the decorated builder as the network ``name`` (see :mod:`autokd.recipe.plugins`).
 
     The builder is called as ``build(channels=, classes=, resolution=, **keywords)`` and returns an
-    ``autokd.networks.Backbone``. Torch is best imported inside it, so that names stay light.
+    ``autokd.networks.Backbone``, or any ``torch.nn.Module`` from ``[B, channels, H, W]`` to logits,
+    whose last linear layer is then its classifier and whose stages are found by a forward pass.
+    Torch is best imported inside it, so that names stay light.
     """
     if not re.fullmatch("[A-Za-z0-9_.-]+", name):
         raise ValueError(f"{name!r}: a network's name is of letters, digits, '_', '.' and '-'")

@@ -7,10 +7,12 @@ imported because a document says so. ``AUTOKD_METHODS`` is the variable's older 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from autokd.errors import UserError
 
@@ -24,6 +26,14 @@ def files() -> Iterator[Path]:
     for variable in VARIABLES:
         for folder in filter(None, os.environ.get(variable, "").split(os.pathsep)):
             yield from sorted(Path(folder).absolute().glob("[a-z]*.py"))
+
+
+def hashes(registered: Iterable[Callable[..., Any] | None]) -> dict[str, str]:
+    """Name → SHA-256 (hex) of each file of the user's own that one of these was registered by."""
+    own = {str(file): file for file in files()}
+    code = (getattr(f, "__code__", None) for f in registered)
+    found = {own[c.co_filename] for c in code if c is not None and c.co_filename in own}
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(found)}
 
 
 def load() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from autokd.errors import nearest
-from autokd.recipe import axes
+from autokd.recipe import axes, data_names, network_names, plugins
 from autokd.recipe.distillation import check_distill
 from autokd.recipe.document import Document, DocumentError, canonical, put
 from autokd.recipe.migration import FORMAT, migrated, written
@@ -231,6 +231,20 @@ class Recipe(Block):
         if not (self.needs_teacher or self._teaching.flags.get("scratch")):
             out.append("teaching")
         return [f"distill/{axis}" for axis in out]
+
+    def plugins(self) -> dict[str, str]:
+        """Name → SHA-256 (hex) of each file of the user's own that a run of this needs."""
+        scratch = self.distill["teaching"].get("scratch")
+        models = [self.student.model, *(a.model for a in self.assistants), self.teacher.model]
+        cards = [network_names.card(name) for name in [*models, *([scratch] if scratch else [])]]
+        source = data_names.SOURCES.get(self.data.name)
+        return plugins.hashes(
+            [
+                *(card.build for card in cards),
+                *(chosen.method.fn for chosen in self.methods),
+                source.read if source else None,
+            ]
+        )
 
     def fingerprint(self) -> str:
         """16 hex digits that two recipes share when they describe the same run."""

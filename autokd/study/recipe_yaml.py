@@ -169,6 +169,7 @@ def _provenance(study: str, table: Table, result: Result) -> dict[str, Any]:
         "data_fingerprint": facts.get("data"),
         "teachers": facts.get("teachers", {}),
         **({"start": facts["start"]} if "start" in facts else {}),
+        **({"plugins": own} if (own := made.plugins()) else {}),
         "hardware": facts.get("hardware") or hardware(device),
         "device": device,
         "precision": made.train.precision,
