@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from autokd.cli.board import board, left, phase, spent, status
-from autokd.study import racing, teaching, undertrained, words
+from autokd.study import racing, undertrained, words
 from autokd.study.controls import CONTROLS
 from autokd.study.ledger import BROKEN, Event
 
@@ -116,7 +116,7 @@ class LiveView:
     def _heard(self, e: Event) -> None:
         assert self.study is not None
         kind = e["event"]
-        if kind == "epoch":
+        if kind in {"epoch", "learned"}:
             self.news, self.patience = time.monotonic(), PATIENCE
         if kind == "epoch" and self.pace is None:
             self.pace = (time.monotonic(), spent(list(self.study.trials.values())))
@@ -200,9 +200,9 @@ class LiveView:
         known: ``cnn-3x32, epoch 3/40``.
         """
         assert self.study is not None
-        folder = self.study.book.path
+        known = self.study.teachers.at
         return [
-            f"{model}{', epoch ' + at if (at := teaching.progress(folder, key)) else ''}"
+            f"{model}{', epoch ' + known[key] if key in known else ''}"
             for key, model in list(self.study.teaching_jobs.values())
         ]
 

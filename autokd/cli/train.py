@@ -29,6 +29,9 @@ def train(
     test: Annotated[
         bool, typer.Option("--test", help="Read the test pictures when the run is over.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out that was broken off.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -43,7 +46,7 @@ def train(
         if why := weak.sign(metrics, len(data.classes), len(data.validation)):
             print(f"warning: the teacher {teacher} {why}", file=sys.stderr)
 
-    result = single.train(loaded, out, test=test, quiet=quiet, told=told)
+    result = single.train(loaded, out, test=test, quiet=quiet, resume=resume, told=told)
     for sign in undertrained.signs(result["curve"], **result["beside"]):
         print(f"note: the student {sign}", file=sys.stderr)
     if as_json:

@@ -75,6 +75,9 @@ class Bridge:
         with self.undisturbed():
             if report.role == "preload":
                 self.study.preloaded(report.trial)  # whatever came of it: a trial will tell
+            elif report.role == "teacher" and report.outcome == "running":
+                self.study.learned(report.trial, report.learned or [])
+                return True
             elif report.role == "teacher":
                 self._teacher(report)
             elif report.role == "outcomes":

@@ -4,24 +4,26 @@ MLflow or the other trials.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from autokd.engine.teaching import Teaching
 from autokd.errors import UserError
-from autokd.files import write_atomically
-from autokd.recipe import Recipe
-from autokd.study import outcomes, teaching
+from autokd.study import outcomes
 from autokd.study.controls import CONTROLS, FINALIST
 from autokd.study.jobs import Job, Report
 from autokd.study.ledger import TUNING
+
+if TYPE_CHECKING:
+    from autokd.train.progress import Progress
 
 # a checkpoint between rungs, so that a crash costs at most this much of a trial
 SAVE_SECONDS = 30.0
@@ -41,6 +43,7 @@ class Worker(tune.Trainable):
         self.options = new_config["options"]
         self.job = Job.from_json(new_config["job"])
         self.run: Any = None
+        self.teaching: Teaching | None = None
         self.saved = time.monotonic()
         return True
 
@@ -50,7 +53,7 @@ class Worker(tune.Trainable):
         said = self._report()
         over = said.outcome != "running"
         if over:
-            self.run = None
+            self.run = self.teaching = None
         said = replace(said, seconds=round(time.monotonic() - began, 4))
         return {"report": said.to_json(), "done": over}
 
@@ -162,6 +165,12 @@ class Worker(tune.Trainable):
         return self._said("preloaded")
 
     def _teach(self) -> Report:
+        """How far the teacher is, or, at its end, what came of it."""
+        self.teaching = self.teaching or Teaching(self._taught)
+        told = self.teaching.next()
+        return told if isinstance(told, Report) else self._said("running", learned=told)
+
+    def _taught(self, report: Callable[[Progress], None]) -> Report:
         """Train or load one who teaches, for all trials to come, and look how good it is on
         validation.
         """
@@ -178,13 +187,11 @@ class Worker(tune.Trainable):
         members = recipe.members()
         own = members[self.job.member]
         before = dict(store.counts)
-        progress = teaching.progress_file(self.folder, recipe.member_keys()[self.job.member])
-        store.trained = functools.partial(tell_progress, progress)
         given = own.given is not None or not own.student.drawn
         assistant = self.job.member < len(members) - 1
         try:
             seen = data.load(recipe.data, store.device)
-            member = prepare.member(own, recipe, seen, store)
+            member = prepare.member(own, recipe, seen, store, report=report)
         except (UserError, ValueError, OSError, RuntimeError) as e:
             if not given or isinstance(e, OutOfMemoryError):
                 raise
@@ -254,12 +261,6 @@ class Worker(tune.Trainable):
 
     def cleanup(self) -> None:
         self.run = None
-
-
-def tell_progress(file: Path, recipe: Recipe, epochs: int) -> None:
-    """Write down how far a teacher's training is, for whoever looks on."""
-    with contextlib.suppress(OSError):  # of no account to the training
-        write_atomically(file, f"{epochs}/{recipe.train.epochs}")
 
 
 def latency(run: Any) -> float:

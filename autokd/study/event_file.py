@@ -40,6 +40,7 @@ _ATTEMPT = {"trial": int, "attempt": int}
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "created": {"frozen": dict},
     "teacher": {"key": str, "model": str, "state": str},
+    "learned": {"key": str, "model": str, "epoch": int, "of": int},
     "suggested": {"trial": int, "role": str, "recipe": dict},
     "started": _ATTEMPT | {"epoch": int},
     "epoch": _ATTEMPT | {"epoch": int, "metrics": dict},

@@ -68,6 +68,7 @@ class Report:
     assistant: bool | None = None
     resolution: int | None = None
     took: float | None = None  # seconds, without the worker's start
+    learned: list[dict[str, Any]] | None = None  # while it is trained: how far, since the last
     # the test's: trial → metrics
     results: dict[str, dict[str, float]] | None = None
     # of pictures one by one: trial → part → hash of the file

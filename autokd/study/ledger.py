@@ -10,6 +10,8 @@ event                fields
 created              name, seed, jobs, frozen (space and base), versions
 teacher              key (``Recipe.member_keys``), model, state (taught, diverged, oom, failed),
                      given, assistant, resolution, metrics, seconds, facts, reason
+learned              key, model (of the network that is trained), epoch (how many are done), of,
+                     part (of the epoch under way), metrics
 suggested            trial, role, name, recipe, params, varied, branch, exempt, group, parent,
                      control (of a trial that tunes one: which), question (what its control has in
                      common with others)

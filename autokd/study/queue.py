@@ -519,6 +519,11 @@ class Study:
         if number in self.teaching_jobs:  # else its worker was given up
             self.teachers.ended(number, state, found)
 
+    def learned(self, number: int, steps: list[dict[str, Any]]) -> None:
+        """How far a teacher's training is: model, epoch, of, part and metrics of each step."""
+        if number in self.teaching_jobs:
+            self.teachers.learned(number, steps)
+
     def preloaded(self, number: int) -> None:
         self.running.discard(number)
 

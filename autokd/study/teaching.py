@@ -4,25 +4,10 @@ so that no worker waits for another's training. Light.
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any
 
 from autokd.errors import UserError
 from autokd.study.ledger import Event, Ledger, Trial
-
-
-def progress_file(folder: Path, key: str) -> Path:
-    """Where whoever trains the teacher of that key says how far it is; ``folder``: the study's."""
-    return folder / "teaching" / key
-
-
-def progress(folder: Path, key: str) -> str:
-    """``3/40``: epochs of its training; ``""`` where nothing is said."""
-    try:
-        return progress_file(folder, key).read_text(encoding="utf-8")[:40]
-    except OSError:
-        return ""
 
 
 class Teachers:
@@ -31,6 +16,7 @@ class Teachers:
     def __init__(self, book: Ledger):
         self.book = book
         self.jobs: dict[int, tuple[str, str]] = {}  # running: number of the job → key and network
+        self.at: dict[str, str] = {}  # key → epochs of its training: ``3/40``
         self._needs: dict[int, list[str]] = {}  # trial → keys
 
     def missing(self, trial: Trial) -> tuple[int, str, Event | None] | None:
@@ -55,21 +41,23 @@ class Teachers:
         networks = [*(a.model for a in reversed(made.assistants)), made.teacher.model]
         self.jobs[number] = key, networks[member - len(self._keys(trial))]
 
+    def learned(self, number: int, steps: list[dict[str, Any]]) -> None:
+        """Write down how far it is."""
+        key, _ = self.jobs[number]
+        for step in steps:
+            self.book.append("learned", key=key, **step)
+            part = f", {step['part']:.0%} of the next" if step["part"] else ""
+            self.at[key] = f"{step['epoch']}/{step['of']}{part}"
+
     def ended(self, number: int, state: str, found: dict[str, Any]) -> None:
         """Write down what became of it. Raises :class:`UserError` where it was given and cannot be
         used.
         """
         key, model = self.jobs.pop(number)
-        self._forget_progress(key)
+        self.at.pop(key, None)
         if state == "failed" and found.get("given"):
             raise UserError(f"teacher {model}: {found.get('reason')}")
         self.book.append("teacher", durable=True, key=key, model=model, state=state, **found)
-
-    def _forget_progress(self, key: str) -> None:
-        file = progress_file(self.book.path, key)
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
-            file.parent.rmdir()  # where no other is at it
 
     def _keys(self, trial: Trial) -> list[str]:
         if trial.number not in self._needs:

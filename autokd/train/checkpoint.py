@@ -12,6 +12,7 @@ import torch
 
 from autokd import networks
 from autokd.files import write_atomically
+from autokd.recipe import Recipe
 
 if TYPE_CHECKING:
     from autokd.train.distill import Run
@@ -33,6 +34,15 @@ def restore(run: Run, path: Path) -> None:
     if state["recipe"] != run.recipe.fingerprint():
         raise ValueError(f"{path} is a checkpoint of another recipe")
     load_state_dict(run, state)
+
+
+def fits(recipe: Recipe, path: Path) -> bool:
+    """Whether it is a checkpoint of this recipe, and whole."""
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception:  # the reader answers a file of garbage with any error
+        return False
+    return isinstance(state, dict) and state.get("recipe") == recipe.fingerprint()
 
 
 def state_dict(run: Run) -> dict[str, Any]:

@@ -15,6 +15,7 @@ trial's value is its last), and logging.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ class Run:
         self.validation = resize(data.validation.pictures.float() / 255, recipe.resolution)
         self.student_losses = torch.zeros(len(data.train), device=self.device)
         self.next_epoch = 0
+        # is told after each step which part of the epoch is done
+        self.tick: Callable[[float], None] = lambda part: None
 
     def _network(self, start: Start, resolution: int, seed: int) -> networks.Network:
         network = build_for(self.data, start, resolution, seed).to(self.device)
@@ -185,6 +188,7 @@ class Run:
                 if self.average and averaged:
                     self.average.update()
                 averages("loss", loss)
+                self.tick((i + 1) / steps)
         self.next_epoch += 1
         return self._measure(plan, averages)
 

@@ -8,8 +8,8 @@ A teacher's own training is a run like any other, prepared in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
@@ -22,6 +22,7 @@ from autokd.train.averaging import Averaging
 from autokd.train.build import build_for
 from autokd.train.distill import Diverged, Run
 from autokd.train.probe import probed
+from autokd.train.progress import Report, finish, silent
 from autokd.train.store import Store
 from autokd.train.teachers import Member
 
@@ -37,19 +38,30 @@ class Prepared(NamedTuple):
     members: list[Member]
 
 
-def prepare(recipe: Recipe, store: Store, data: Dataset | None = None) -> Prepared:
-    """Data and teachers of a recipe. ``data``: where it is loaded already."""
+def prepare(
+    recipe: Recipe, store: Store, data: Dataset | None = None, *, report: Report = silent
+) -> Prepared:
+    """Data and teachers of a recipe. ``data``: where it is loaded already; ``report`` hears how far
+    a teacher's training is.
+    """
     data = data or load(recipe.data, store.device)
-    largest_first = [member(own, recipe, data, store) for own in reversed(recipe.members())]
+    largest_first = [
+        member(own, recipe, data, store, report=report) for own in reversed(recipe.members())
+    ]
     return Prepared(data, largest_first[::-1])
 
 
-def member(own: Recipe, recipe: Recipe, data: Dataset, store: Store) -> Member:
+def member(
+    own: Recipe, recipe: Recipe, data: Dataset, store: Store, *, report: Report = silent
+) -> Member:
     """One of ``recipe.members()``, trained by its ``own`` recipe, or loaded where the recipe names
     weights. Raises :class:`UserError` for weights that do not fit; :class:`Diverged` says who did.
     """
     try:
-        network = _given(own, own.given, data, store) if own.given else _trained(own, data, store)
+        if own.given:
+            network = _given(own, own.given, data, store)
+        else:
+            network = _trained(own, data, store, report)
     except Diverged as e:
         if e.of:  # who taught it
             raise
@@ -64,37 +76,29 @@ def start(
     data: Dataset | None = None,
     *,
     averaging: Averaging | None = None,
+    report: Report = silent,
 ) -> Run:
-    """A run before its first epoch, its teachers ready. ``averaging``: see :class:`Run`."""
-    data, members = prepare(recipe, store, data)
+    """A run before its first epoch, its teachers ready. ``averaging``: see :class:`Run`;
+    ``report``: see :func:`prepare`.
+    """
+    data, members = prepare(recipe, store, data, report=report)
     return Run(recipe, data, members, store, averaging=averaging)
 
 
-def train(
-    recipe: Recipe,
-    store: Store,
-    report: Callable[[int, dict[str, float]], None] = lambda epochs, metrics: None,
-) -> tuple[Run, dict[str, float]]:
-    """A whole run. Returns it with the metrics of its last epoch. Raises :class:`Diverged`.
-
-    ``report`` is called after each epoch with how many are done, and its metrics.
-    """
+def train(recipe: Recipe, store: Store) -> tuple[Run, dict[str, float]]:
+    """A whole run. Returns it with the metrics of its last epoch. Raises :class:`Diverged`."""
     run = start(recipe, store)
     last: dict[str, float] = {}
     while not run.done:
         last = run.epoch()
-        report(run.next_epoch, last)
     return run, last
 
 
-def _trained(own: Recipe, data: Dataset, store: Store) -> networks.Network:
-    """From the cache, else trained now."""
+def _trained(own: Recipe, data: Dataset, store: Store, report: Report) -> networks.Network:
+    """From the cache, else trained now, from the checkpoint of a training that was broken off."""
 
-    def weights() -> dict[str, Tensor]:
-        run = start(own, store, data)
-        while not run.done:
-            run.epoch()
-            store.trained(own, run.next_epoch)
+    def weights(partial: Path | None) -> dict[str, Tensor]:
+        run = finish(lambda: start(own, store, data, report=report), partial, report)
         return networks.state(run.result)
 
     described = own.effective()

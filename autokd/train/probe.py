@@ -8,6 +8,8 @@ the accuracy, since students learn from the probabilities.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,7 +56,7 @@ def probed(
         "threads": settings.threads,
     }
 
-    def make() -> dict[str, Tensor]:
+    def make(partial: Path | None) -> dict[str, Tensor]:
         with threads(settings.threads):
             seen = embeddings(network, data, resolution, settings.precision, store.device)
             known = data.train.labels >= 0

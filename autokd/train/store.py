@@ -2,6 +2,7 @@
 setting. Each lies under the hash of what decides its bytes.
 
     networks/ab/network-<hash>.safetensors
+    networks/ab/network-<hash>.partial   of one whose training was broken off: its checkpoint
     tables/<view setting>/used       touched when it is read; locked (shared) by every run that
                                      works with it
     tables/<view setting>/<epoch>-<hash>.safetensors
@@ -33,7 +34,7 @@ from safetensors import SafetensorError
 
 from autokd import cache
 from autokd.errors import printable
-from autokd.recipe import Recipe, fingerprint
+from autokd.recipe import fingerprint
 from autokd.train import tensor_file
 from autokd.train.tensor_file import NotAsNamed, Tensors
 
@@ -41,6 +42,8 @@ from autokd.train.tensor_file import NotAsNamed, Tensors
 ENGINE = 3
 TOUCH_SECONDS = 30.0  # between two notes of a setting's last use
 Make = Callable[[], Tensors]
+# with a file that may hold how far it has come, or None where nothing is kept
+Train = Callable[[Path | None], Tensors]
 
 
 class ViewTables:
@@ -99,8 +102,6 @@ class Store:
     # file → its identity when its checksum was right
     _checked: dict[Path, tuple[int, ...]] = field(default_factory=dict)
     _warned: bool = False
-    # told after each epoch of a network that is trained to be kept: its recipe, and how many
-    trained: Callable[[Recipe, int], None] = lambda recipe, epochs: None
 
     def address(self, kind: str, content: Any) -> str:
         """``kind-<hash>`` of what decides the bytes; ``content``: plain values."""
@@ -111,13 +112,24 @@ class Store:
         }
         return f"{kind}-{fingerprint({'content': content} | where)}"
 
-    def network(self, content: Any, train: Make, what: str) -> Tensors:
+    def network(self, content: Any, train: Train, what: str) -> Tensors:
         """The weights of the network that ``content`` describes, trained where they are not there
         or damaged. ``what``: a line for the file's metadata.
+
+        ``train`` is given a file of its own for a checkpoint, where a training that was broken off
+        may have left one; it is gone when the network is there.
         """
         name = self.address("network", content)
         path = self.root / "networks" / name[-16:-14] / f"{name}.safetensors" if self.root else None
-        found, read = self._found("networks", cache.table_name(0, name), path, train, what, None)
+        partial = path.with_suffix(".partial") if path else None
+
+        def make() -> Tensors:
+            return train(partial)
+
+        found, read = self._found("networks", cache.table_name(0, name), path, make, what, None)
+        if partial and not read:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
         self.counts["networks read" if read else "networks trained"] += 1
         return found
 

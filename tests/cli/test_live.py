@@ -12,7 +12,7 @@ from rich.console import Console
 
 from autokd.cli import board, live, summary
 from autokd.engine.search import SearchResult
-from autokd.study import ledger, teaching, verdict, words
+from autokd.study import ledger, verdict, words
 from autokd.study.queue import Study
 from tests.helpers.synthetic import Story, study
 from tests.study.driver import drive, loaded, new
@@ -193,13 +193,12 @@ def test_something_is_said_every_ten_seconds_from_the_first(
     assert view.due(9.0) == "" and view.due(10.0) == "starting workers"
     study.teachers.jobs[-2] = ("key", "cnn-3x16")
     assert view.due(10.0) == "searching; teachers: cnn-3x16"
-    file = teaching.progress_file(story.book.path, "key")
-    file.parent.mkdir()
-    file.write_text("3/40")
+    step = {"model": "cnn-3x16", "epoch": 3, "of": 40, "part": 0.0, "metrics": {}}
+    study.learned(-2, [step])
     assert view.due(10.0) == "searching; teachers: cnn-3x16, epoch 3/40"
     study.running.add(-2)
     study.taught(-2, "taught", metrics={}, seconds=1.0, resolution=8)
-    assert not file.parent.exists()  # nothing is left behind
+    assert study.teachers.at == {}
     story.search(2)
     told = view.due(59.0)
     assert told.startswith("searching; 2 of 40 trials begun; ") and "best val/accuracy 0." in told

@@ -179,9 +179,24 @@ def test_a_worker_says_what_went_wrong(
     assert failed["outcome"] == "failed" and "there is no folder" in failed["reason"]
 
 
+def taught(worker: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What a teacher's job says: how far it is, step by step, and its last report."""
+    steps: list[dict[str, Any]] = []
+    while (found := report(worker))["outcome"] == "running":
+        steps += found["learned"]
+    return steps, found
+
+
 def test_a_teacher_is_measured(tmp_path: Path, recipe_file: Path, options: dict[str, Any]) -> None:
     made = recipe.load(recipe_file)
-    found = report(at_work(tmp_path, Job(-2, 1, "teacher", made.to_dict(), member=0), options))
+    steps, found = taught(
+        at_work(tmp_path, Job(-2, 1, "teacher", made.to_dict(), member=0), options)
+    )
+    assert [(s["model"], s["epoch"], s["of"]) for s in steps if s["metrics"]] == [
+        ("cnn-3x16", epoch, 3) for epoch in (1, 2, 3)
+    ]
+    assert steps[-1]["metrics"]["val/accuracy"] == found["metrics"]["val/accuracy"]
+    assert (found["facts"]["classes"], found["facts"]["validation"]) == (10, 288)
     assert found["outcome"] == "taught"
     assert not found["given"]
     assert not found["assistant"]
@@ -190,7 +205,7 @@ def test_a_teacher_is_measured(tmp_path: Path, recipe_file: Path, options: dict[
     given = made.to_dict() | {
         "teacher": made.to_dict()["teacher"] | {"weights": str(tmp_path / "absent.safetensors")}
     }
-    refused = report(at_work(tmp_path, Job(-2, 1, "teacher", given, member=0), options))
+    _, refused = taught(at_work(tmp_path, Job(-2, 1, "teacher", given, member=0), options))
     assert refused["outcome"] == "failed"
     assert refused["given"]
     assert "absent.safetensors" in refused["reason"]
@@ -300,3 +315,24 @@ def test_data_without_test_pictures_has_no_test_results(
     job = Job(-1, 1, "test", {}, students={"5": "trials/5/1"})
     tested = report(at_work(tmp_path, job, options))
     assert tested["outcome"] == "tested" and tested["results"] == {} == tested["outcomes"]
+
+
+def test_how_far_a_teacher_is_stands_in_the_ledger(
+    tmp_path: Path, space_file: Path, options: dict[str, Any]
+) -> None:
+    s = spaces.load(space_file)
+    book = Ledger(tmp_path / "study").open()
+    book.append("created", name="study", seed=0, jobs=1, trials=6, frozen=s.frozen)
+    bridge = Bridge(Study(s, book, teach=True), options)
+    worker = at_work(book.path, Job(**json.loads(bridge.next("a")["job"])), options)
+    while bridge.reported(worker.step()["report"]):
+        pass
+    learned = [e for e in book.events if e["event"] == "learned" and e["metrics"]]
+    (teacher,) = book.table.teachers.values()
+    assert [e["epoch"] for e in learned] == [1, 2, 3]
+    assert {e["key"] for e in learned} == {teacher["key"]}
+    assert all(e["metrics"]["val/accuracy"] > 0 for e in learned)
+    book.close()
+    again = Ledger(tmp_path / "study").open()  # read as any other
+    assert [e["event"] for e in again.events] == [e["event"] for e in book.events]
+    again.close()
