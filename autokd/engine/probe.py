@@ -35,6 +35,7 @@ class Probe:
         self.all = len(whole.train)
         self.classes = len(whole.classes)
         self.few = min(self.all, max(SAMPLE, 4 * self.classes, 4 * base.train.batch_size))
+        self.width = 0  # of a teacher's embedding, where one is a table
         self.began = time.monotonic()
 
     @property
@@ -50,6 +51,8 @@ class Probe:
         again = prepare.start(short, self.store)
         again.epoch()
         warm, _ = _timed(again.epoch)
+        if recipe.tables_embeddings:
+            self.width = max(self.width, _width(again))
         table = max(cold - warm, 0.0) * self.all / self.few / max(len(run.members), 1)
         return self._scaled(again, warm), table
 
@@ -84,8 +87,8 @@ def probe(space: Space, made: Plan, jobs: int) -> Plan:
     )
     made.seconds, made.low, made.high = found.seconds, found.low, found.high
     made.measured = {str(kind): round(seconds, 4) for kind, seconds in costs.epochs.items()}
-    bytes_of_one = probe.all * probe.classes * BYTES[space.base.teacher.table]
-    made.disk_mb = made.tables * bytes_of_one / 1e6
+    numbers = made.tables * probe.classes + made.embedded * (probe.classes + probe.width)
+    made.disk_mb = numbers * probe.all * BYTES[space.base.teacher.table] / 1e6
     limit = cache.budget(cache.default_cache(), 0) / 1e6
     if made.disk_mb > limit:
         made.notes.append(
@@ -112,6 +115,15 @@ def _costs(space: Space, probe: Probe) -> Costs:
         if weights == "train" and name not in teachers and not (teachers and probe.tired):
             teachers[name] = probe.teacher(member) * member.train.epochs
     return Costs(epochs, tables, teachers)
+
+
+def _width(run: Run) -> int:
+    """How many numbers the full teacher's embedding has."""
+    network, side = run.members[-1].network, run.members[-1].resolution
+    with torch.inference_mode():
+        return network.embedding(
+            torch.zeros(2, run.data.channels, side, side, device=run.device)
+        ).shape[1]
 
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:

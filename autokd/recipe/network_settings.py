@@ -135,6 +135,15 @@ class TeacherSettings(Taught):
             )
         ),
     ] = "fp16"
+    embedding: Annotated[
+        Literal["table", "online"],
+        Field(
+            description=(
+                "where a loss reads its embedding and no stages: table, computed once for each view"
+                " and rounded like its logits; online, by running it on each batch"
+            )
+        ),
+    ] = "table"
     train: Annotated[
         TrainSettings | None,
         Field(description="how it is trained from there; left out: it is used as it is"),

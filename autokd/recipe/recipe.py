@@ -30,7 +30,7 @@ from autokd.recipe.schema import (
     ViewSettings,
 )
 from autokd.recipe.validation import Finding, validate
-from autokd.recipe.vocabulary import SOFTENED, TEACHER
+from autokd.recipe.vocabulary import EMBEDDING, SOFTENED, STAGES, TEACHER
 
 BLOCKS: dict[str, type[Block]] = {
     "data": DataSettings,
@@ -74,6 +74,7 @@ LATER: dict[str, Any] = {
     "teacher/labels": None,
     "teacher/head": "own",
     "teacher/side": None,
+    "teacher/embedding": "online",
 }
 
 
@@ -132,6 +133,17 @@ class Recipe(Block):
         return self.methods.reads
 
     @property
+    def online(self) -> bool:
+        """Whether the full teacher is run on each batch: its stages are too large for tables."""
+        read = {STAGES, EMBEDDING} if self.teacher.embedding == "online" else {STAGES}
+        return bool(read & self.methods.reads)
+
+    @property
+    def tables_embeddings(self) -> bool:
+        """Whether the full teacher's embeddings are tables, beside its logits."""
+        return EMBEDDING in self.methods.reads and not self.online
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether anything asks the teacher: with cross-entropy alone nothing does."""
         return self.methods.needs_teacher
@@ -181,6 +193,8 @@ class Recipe(Block):
             out += ["teacher/train", "teacher/seed"]
         else:
             out.append("teacher/side")
+        if EMBEDDING not in self.methods.reads or STAGES in self.methods.reads:
+            out.append("teacher/embedding")
         for name, start in (("teacher", self.teacher), ("student", self.student)):
             if not start.file:
                 out += [f"{name}/mean", f"{name}/std"]

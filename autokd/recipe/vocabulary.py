@@ -102,9 +102,7 @@ VOCABULARY: dict[Axis, dict[str, Word]] = {
     "temperature": _STEP,
     "losses": _LOSS,
 }
-# The words that mean: the full teacher must be run on these very views, a table of logits will not
-# do.
-ONLINE = {"teacher_stages", "teacher_embedding"}
+STAGES, EMBEDDING = "teacher_stages", "teacher_embedding"
 SOFTENED = {"tau", "log_probs"}  # what a temperature gives
-TEACHER = {"teacher_logits", "log_probs"} | ONLINE
+TEACHER = {"teacher_logits", "log_probs", STAGES, EMBEDDING}
 SCRATCH = {"scratch_logits", "scratch_stages"}  # only under a teaching with the flag `scratch`

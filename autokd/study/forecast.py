@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from autokd.recipe import Recipe, check
-from autokd.recipe.vocabulary import ONLINE
 from autokd.space import Space, training
 from autokd.space.tree import Free, Leaf, Point
 from autokd.study import asha
@@ -76,7 +75,7 @@ class Forecast:
 
 def shape(recipe: Recipe) -> Shape:
     scratch = recipe.methods.teaching.method.flags.get("scratch")
-    beside = recipe.teacher.model if recipe.reads & ONLINE or scratch else ""
+    beside = recipe.teacher.model if recipe.online or scratch else ""
     return Shape(
         recipe.student.model,
         recipe.resolution,

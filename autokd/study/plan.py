@@ -34,6 +34,7 @@ class Plan:
     tables: int
     tuned: list[str] = field(default_factory=list)  # paths over which the controls are tuned
     tuning: int = 0  # how many of the trials do that
+    embedded: int = 0  # of further tables, which hold embeddings beside the logits
     notes: list[str] = field(default_factory=list)
     seconds: float | None = None  # of wall time, expected; and between what it should lie
     low: float | None = None
@@ -73,6 +74,7 @@ def plan(space: Space, trials: int | None = None) -> Plan:
         if weights == TRAIN:
             out.teachers[m.student.model] = out.teachers.get(m.student.model, 0) + 1
     out.tables = len(asked) * length
+    out.embedded = len(embedded(space)) * length
     theirs = ("data/", "view/", "teacher/train", "ladder_train")
     free = [
         n.path
@@ -130,6 +132,16 @@ def teachers(space: Space) -> dict[tuple[str, str], Recipe]:
             out |= {
                 (m.fingerprint(), m.given.weights if m.given else TRAIN): m for m in made.members()
             }
+    return out
+
+
+def embedded(space: Space) -> set[str]:
+    """The full teachers whose embeddings are tables in some trial."""
+    out = set()
+    for choose in corners(space.root, space.written(space.base), most_pairs=0):
+        made, _ = check(space.point(choose).data)
+        if made and made.tables_embeddings:
+            out.add(made.member_keys()[-1])
     return out
 
 

@@ -39,6 +39,7 @@ class Plan:
     teacher_mix: Mix | None  # the same, where teachers see the mixed pictures
     experts: Tensor  # [M, N] int64: the M members that teach each picture
     tables: dict[int, Tensor]  # member → [N, C], for those that answer from a table
+    embeddings: Tensor | None  # [N, D], the full teacher's, where they are a table
     scratch: ScratchEpoch | None  # where the scratch teacher answers from a table
 
     def answers(self, batch: dict[str, Any], online: dict[int, Tensor]) -> list[list[Answer]]:

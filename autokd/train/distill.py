@@ -26,7 +26,6 @@ from autokd import networks, rng
 from autokd.data import Dataset, Split
 from autokd.data.views import Mix, Views, resize
 from autokd.recipe import Recipe, Start
-from autokd.recipe.vocabulary import ONLINE
 from autokd.train import checkpoint, metrics
 from autokd.train.averaging import Averaging, MovingAverage, decay_over
 from autokd.train.batches import Answer, Plan, rendered, split, steps_in
@@ -82,7 +81,7 @@ class Run:
         self.device = store.device
         self.record = record
         self.methods = recipe.methods
-        self.online = bool(self.methods.reads & ONLINE)  # the full teacher is run on each batch
+        self.online = recipe.online  # the full teacher is run on each batch
         seed = recipe.seed if weights_seed is None else weights_seed
         self.student = self._network(recipe.student, recipe.resolution, seed)
         # the hash of the weights that it starts with; nothing where they are random
@@ -229,12 +228,20 @@ class Run:
             first = self._views(0)
             inputs["first_logits"] = torch.stack([m.table(first, None).float() for m in members])
         experts = teaching(inputs) if members else order.new_zeros((0, n))
-        asked = set(experts.unique().tolist())
-        if self.online and (mix is None or teacher_mix):
-            asked.discard(len(members) - 1)  # its online pass gives its logits too
-        tables = {k: table(members[k]) for k in sorted(asked)}
+        asked, full = set(experts.unique().tolist()), len(members) - 1
+        same = mix is None or teacher_mix is not None  # its logits are of what it embeds
+        if self.online and same:
+            asked.discard(full)  # its online pass gives its logits too
+        embeddings = None
+        tables = {}
+        if recipe.tables_embeddings:
+            found = members[full].embeddings(views, mix, self._mix_settings() if mix else None)
+            embeddings = found["embedding"]
+            if full in asked and same:
+                tables[full] = found["logits"]
+        tables |= {k: table(members[k]) for k in sorted(asked - tables.keys())}
         scratch = self.trajectory.epoch(epoch) if self.trajectory else None
-        return Plan(epoch, batches, views, mix, teacher_mix, experts, tables, scratch)
+        return Plan(epoch, batches, views, mix, teacher_mix, experts, tables, embeddings, scratch)
 
     def _views(self, epoch: int) -> Views:
         recipe = self.recipe
@@ -266,6 +273,8 @@ class Run:
                 out = self._outputs("teacher", self.members[full].network, batch["teacher_sees"])
             if full not in plan.tables:
                 online = {full: out["teacher_logits"]}
+        if plan.embeddings is not None:
+            out["teacher_embedding"] = plan.embeddings[batch["rows"]].float()
         if plan.scratch:
             out["scratch_logits"] = plan.scratch.logits[batch["rows"]]
         return out | {"answers": plan.answers(batch, online)}

@@ -22,6 +22,7 @@ from autokd.recipe.document import canonical
 from autokd.train import metrics
 from autokd.train.determinism import memory_format, precision, threads
 from autokd.train.store import Store, ViewTables
+from autokd.train.tensor_file import Tensors
 
 BATCH = 256  # rows of one forward pass when a table is made; the last batch is padded to it
 GAINED, LEAST = 0.2, 0.5  # of accuracy, from which on other labels explain a teacher's answers
@@ -57,6 +58,22 @@ class Member:
         """``[N, C]`` logits over the training pictures in these views, of the table's type.
         ``mix_settings``: what made ``mix``.
         """
+        return self._of_views(views, mix, mix_settings, embedding=False)["logits"]
+
+    def embeddings(
+        self, views: Views, mix: Mix | None, mix_settings: Mapping[str, Any] | None = None
+    ) -> Tensors:
+        """The same with the ``embedding`` ``[N, D]`` beside the ``logits``, from one pass."""
+        return self._of_views(views, mix, mix_settings, embedding=True)
+
+    def _of_views(
+        self,
+        views: Views,
+        mix: Mix | None,
+        mix_settings: Mapping[str, Any] | None,
+        *,
+        embedding: bool,
+    ) -> Tensors:
         setting = {
             "augment": self.augmentation,
             "view": views.seed,
@@ -69,6 +86,7 @@ class Member:
             len(self.data.train),
             lambda rows: views.render(rows, self.resolution, mix),
             f"epoch {views.epoch}",
+            embedding=embedding,
         )
 
     def validation(self) -> Tensor:
@@ -82,7 +100,7 @@ class Member:
             len(pictures),
             lambda rows: resize(pictures[rows].float() / 255, self.resolution),
             "validation",
-        ).float()
+        )["logits"].float()
 
     def measured(self) -> dict[str, float]:
         """Of its answers to the validation pictures (none where there are none): see
@@ -107,7 +125,9 @@ class Member:
             return resize(pictures[rows].float() / 255, self.resolution)
 
         rows = torch.arange(len(split), device=self.store.device)
-        return metrics.evaluate(self._logits(render, rows).float(), split.labels)["accuracy"]
+        return metrics.evaluate(self._answers(render, rows)["logits"].float(), split.labels)[
+            "accuracy"
+        ]
 
     def _table(
         self,
@@ -117,7 +137,9 @@ class Member:
         n: int,
         render: Callable[[Tensor], Tensor],
         what: str,
-    ) -> Tensor:
+        *,
+        embedding: bool = False,
+    ) -> Tensors:
         """The answers to ``n`` pictures, from the store."""
         content = {
             "network": self.hash,
@@ -131,6 +153,8 @@ class Member:
         }
         if self.network.side:
             content["side"] = self.network.side
+        if embedding:
+            content["embedding"] = True
         key = canonical(content)
         if key not in self.view_tables:
             self.view_tables[key] = self.store.view_tables(content)
@@ -139,24 +163,32 @@ class Member:
             self.view_tables[key],
             epoch,
             detail,
-            lambda: {"logits": self._logits(render, rows)},
+            lambda: self._answers(render, rows, embedding=embedding),
             f"{self.name}, {what}",
-        )["logits"]
+        )
 
     @torch.inference_mode()
-    def _logits(self, render: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        """Logits in batches of one fixed size, so that a row never depends on how many rows there
-        are, nor on the student's threads.
+    def _answers(
+        self, render: Callable[[Tensor], Tensor], rows: Tensor, *, embedding: bool = False
+    ) -> Tensors:
+        """In batches of one fixed size, so that a row never depends on how many rows there are, nor
+        on the student's threads.
         """
-        out = []
+        out: dict[str, list[Tensor]] = {}
         layout = memory_format(self.resolution)
         with threads(self.train.threads), precision(self.train.precision, self.store.device):
             for chunk in rows.split(BATCH):
                 padded = torch.cat([chunk, chunk.new_zeros(BATCH - len(chunk))])
                 pictures = render(padded).contiguous(memory_format=layout)
-                logits = self.network(pictures)[: len(chunk)]
-                out.append(logits.to(TABLE_TYPES[self.table_type]))
-        return torch.cat(out)
+                if embedding:
+                    found = self.network.features(pictures)
+                    answers = {"logits": found.logits, "embedding": found.embedding}
+                else:
+                    answers = {"logits": self.network(pictures)}
+                for name, tensor in answers.items():
+                    rounded = tensor[: len(chunk)].to(TABLE_TYPES[self.table_type])
+                    out.setdefault(name, []).append(rounded)
+        return {name: torch.cat(parts) for name, parts in out.items()}
 
 
 def augmentation(recipe: Recipe) -> dict[str, Any]:

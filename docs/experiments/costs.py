@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 
 from autokd import networks, recipe
-from autokd.recipe.vocabulary import ONLINE
 
 SETS = {  # training pictures where nothing is held out for validation, classes, channels
     "digits": (1438, 10, 1),
@@ -53,7 +52,7 @@ def main() -> None:
             trained += 0 if given else 3 * one * n * m.train.epochs
             answers += one * n * r.train.epochs
         logits = n * classes * r.train.epochs
-        kept = len(members) - bool(r.methods.reads & ONLINE)
+        kept = len(members) - r.online
         disk = kept * logits * (2 if r.teacher.table == "fp16" else 4)
         teaching, settings = r.methods.teaching
         if teaching.flags.get("scratch"):

@@ -40,6 +40,7 @@ VARIANTS = {
     "noisy": ("data/label_noise=0.3", "distill={preset: ka}"),
     "few labels": ("data/labelled=40",),
     "attention": ("distill={preset: at}",),
+    "embeddings": ("distill={preset: rkd}", "data/augment/flip=true"),
     "collaborative": ("distill={preset: ctkd}",),
     "today's training": (
         "train/ema=0.9",

@@ -189,6 +189,20 @@ def test_controls_start_where_the_finalist_starts(recipe_file: Path) -> None:
         assert control["student"] == made.to_dict()["student"], role
 
 
+def test_embeddings_are_tables_where_a_loss_reads_them_and_no_stages(recipe_file: Path) -> None:
+    made = recipe.load(recipe_file, ("distill={preset: rkd}",))
+    assert made.tables_embeddings and not made.online
+    online = made.with_({"teacher/embedding": "online"})
+    assert online.online and not online.tables_embeddings
+    assert online.fingerprint() != made.fingerprint()
+    old = recipe.parse(made.to_dict() | {"version": 1, "teacher": {"model": "cnn-3x16"}})
+    assert old.online  # as in format 1
+    for preset in ("kd", "at"):  # no embedding; stages too
+        other = made.with_({"distill": {"preset": preset}})
+        assert not other.tables_embeddings and other.online == (preset == "at")
+        assert other.with_({"teacher/embedding": "online"}).fingerprint() == other.fingerprint()
+
+
 def test_members_of_a_ladder_may_be_blocks(recipe_file: Path) -> None:
     blocks = [
         {"model": "cnn-4x8", "weights": "big.pth", "mean": [0.2]},

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from autokd import networks
 from autokd.data.views import Mix, Views
-from autokd.train import distill, prepare, teachers
+from autokd.train import batches, distill, prepare, teachers
 from autokd.train.store import Store
 from tests.helpers.runs import made, student
 from tests.train.stores import tables
@@ -62,6 +62,7 @@ def passes(r: distill.Recipe) -> dict[str, int]:
     return seen
 
 
+RKD = "losses: {ce: {}, kl: {}, rkd_distance: {weight: 25.0}}"
 BOTH = "losses: {ce: {}, kl: {}, attention: {weight: 10.0}}"
 
 
@@ -81,6 +82,11 @@ BOTH = "losses: {ce: {}, kl: {}, attention: {weight: 10.0}}"
             {"cnn-3x8": teachers.BATCH, "cnn-3x16": 100},
         ),
         ((f"distill={{{BOTH}, view: {{kind: mixup}}}}",), {"cnn-3x16": 100}),
+        # embeddings and logits: one table
+        (("distill={preset: rkd}",), {"cnn-3x16": teachers.BATCH}),
+        (("distill={preset: rkd}", "teacher/embedding=online"), {"cnn-3x16": 100}),
+        # of mixed pictures; and the logits of their parts
+        ((f"distill={{{RKD}, view: {{kind: mixup, teacher: blend}}}}",), {"cnn-3x16": 512}),
     ],
 )
 def test_a_teacher_is_run_once_where_features_and_logits_are_needed(
@@ -194,3 +200,29 @@ def test_views_of_another_epoch_are_another_table(tmp_path: Path) -> None:
     # of one view setting
     assert len(tables(tmp_path)) == 2
     assert len({p.parent for p in tables(tmp_path)}) == 1
+
+
+@pytest.mark.parametrize("view", ["plain", "mixup", "mixup, teacher: blend"])
+def test_a_table_of_embeddings_is_what_the_teacher_says_of_these_views(
+    view: str, tmp_path: Path
+) -> None:
+    sets = (
+        "data/augment/flip=true",
+        "teacher/table=fp32",
+        f"distill={{{RKD}, view: {{kind: {view}}}}}",
+    )
+    tabled = prepare.start(made(*sets), Store(tmp_path))
+    online = prepare.start(made(*sets, "teacher/embedding=online"), Store(None))
+    one, two = tabled._plan(1, lambda *_: None), online._plan(1, lambda *_: None)  # type: ignore[arg-type]
+    assert two.embeddings is None and one.embeddings is not None
+    for mine, theirs in zip(rendered(one, tabled), rendered(two, online), strict=True):
+        told, asked = tabled._ask_teachers(one, mine), online._ask_teachers(two, theirs)
+        torch.testing.assert_close(told["teacher_embedding"], asked["teacher_embedding"])
+        for own, other in zip(told["answers"], asked["answers"], strict=True):
+            for a, b in zip(own, other, strict=True):
+                torch.testing.assert_close(a.logits, b.logits, atol=1e-4, rtol=1e-4)
+
+
+def rendered(plan: batches.Plan, run: distill.Run) -> Any:
+    sees = run.recipe.teacher_resolution
+    return batches.rendered(plan, run.data.train.labels, run.recipe.resolution, sees)
