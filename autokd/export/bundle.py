@@ -10,6 +10,7 @@ what it is.
     load.py, network.py    the student in torch and safetensors alone; network.py is its
                            computation, written out by torch.export
     MODEL_CARD.md          data, results with intervals, calibration, limits
+    SHA256SUMS             of all these; `predict` and `reproduce` look at it
 
 The folder is made beside its place and renamed: it is there whole or not at all. Nothing in it is
 pickled.
@@ -26,7 +27,7 @@ from typing import Any
 
 from autokd import recipe
 from autokd.errors import UserError
-from autokd.export import loading
+from autokd.export import checksums, loading
 from autokd.export.calibration import temperature_scaling
 from autokd.export.card import card, label
 from autokd.export.onnx import check_installed, write_onnx
@@ -66,6 +67,7 @@ def export(
         write(student, part)
         if onnx:
             made["onnx_difference"] = write_onnx(student, part / "student.onnx")
+        checksums.write(part)
         made["files"] = sorted(p.name for p in part.iterdir())
         for file in part.iterdir():
             file.chmod(0o644)

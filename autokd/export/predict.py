@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.data import sources
 from autokd.errors import UserError, printable
+from autokd.export import checksums
 from autokd.export.loading import load_student
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ class Predictor:
     def __init__(self, folder: Path):
         import torch
 
-        file = folder / "student.safetensors"
+        file = folder / checksums.STUDENT
         if not file.is_file():
             raise UserError(
                 f"{folder} is no export folder: it has no student.safetensors; `autokd export NAME`"
                 " makes one"
             )
+        checksums.check(folder, needed=checksums.STUDENT)
         try:
             self.metadata, network = load_student(file)
         except ValueError as e:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from autokd import recipe
 from autokd.data import sources
 from autokd.errors import UserError
+from autokd.export import checksums
 from autokd.export.claim import Claim, read
 from autokd.export.explanations import CHANCE, explanations
 from autokd.recipe import Recipe, data_names
@@ -94,6 +95,8 @@ def reproduce(
     """
     began = time.monotonic()
     claim = read(path, sets)
+    if not isinstance(path, Document):
+        checksums.check(Path(path).parent)
     metric = claim.results["metric"]
     out = Reproduction(
         str(path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ MADE = {
     "MODEL_CARD.md",
     "load.py",
     "network.py",
+    "SHA256SUMS",
 }
 
 
@@ -52,6 +54,47 @@ def test_the_folder_holds_what_it_should(home: Path) -> None:
     assert str(home) not in card + (out / "recipe.yaml").read_text(), (
         "no paths of the one who made it"
     )
+
+
+def test_sha256sum_finds_the_files_as_they_are_listed(home: Path) -> None:
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", "SHA256SUMS"],
+        cwd=home / "out",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {line.split(": ")[0] for line in done.stdout.splitlines()} == MADE - {"SHA256SUMS"}
+
+
+@pytest.mark.parametrize("name", sorted(MADE - {"student.safetensors"}))
+def test_a_file_that_is_not_what_was_exported_is_told(
+    name: str, home: Path, tmp_path: Path, run: Callable
+) -> None:
+    shutil.copytree(home / "out", tmp_path / "out")
+    raw = bytearray((tmp_path / "out" / name).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / "out" / name).write_bytes(raw)
+    code, out, err = run("predict", "out", home / "one.png")
+    assert code == 0 and out and f"note: out/{name}: " in err and len(err.splitlines()) == 1
+    (tmp_path / "out" / name).unlink()
+    code, _, err = run("predict", "out", home / "one.png")
+    assert code == 0 and (f"note: out/{name}: cannot be read: No such file" in err) == (
+        name != "SHA256SUMS"
+    )
+
+
+def test_a_student_with_a_flipped_bit_predicts_nothing(
+    home: Path, tmp_path: Path, run: Callable
+) -> None:
+    shutil.copytree(home / "out", tmp_path / "out")
+    file = tmp_path / "out" / "student.safetensors"
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(raw)
+    code, out, err = run("predict", "out", home / "one.png")
+    assert (code, out) == (2, "")
+    assert err == "error: out/student.safetensors: is not what was exported, by SHA256SUMS\n"
 
 
 def test_what_others_wrote_is_text_in_the_card(home: Path) -> None:
