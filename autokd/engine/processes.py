@@ -27,6 +27,15 @@ def descendants() -> set[int]:
     return out
 
 
+def names() -> set[str]:
+    """Of those processes."""
+    out = set()
+    for pid in descendants():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            out.add(Path(f"/proc/{pid}/comm").read_text().strip())
+    return out
+
+
 def end(pids: set[int], seconds: float = 10.0) -> None:
     """Kill these, and wait until they are gone, for so long."""
     for pid in pids:

@@ -8,9 +8,11 @@ import contextlib
 import importlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
+from autokd.engine import processes
 from autokd.errors import UserError
 
 # What a Ray of our own, and all that it starts, reads from the environment.
@@ -21,7 +23,12 @@ OWN = {
     # Ray listens on all interfaces unless its node's address is 127.0.0.1, and it takes no such
     # address from `ray.init` but where it believes that there are no clusters.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray's own 100 and 60 seconds are too few where many programs share the CPUs: its agents and
+    # workers each import for seconds of CPU time before they answer.
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
 }
+START_SECONDS = 300.0  # that a Ray of our own may take to start
 
 
 @contextlib.contextmanager
@@ -76,6 +83,32 @@ def without_its_signal_handler() -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = theirs
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """A Ray that is begun inside may take :data:`START_SECONDS` until its raylet answers, while
+    that lives. Ray itself gives up after 30, as a constant (``ray._private.node.Node``).
+    """
+    from ray._private import services
+
+    asked = services.get_node
+
+    def ask(*node: str) -> dict[str, Any]:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return asked(*node)
+            except RuntimeError:  # it has not registered yet
+                if time.monotonic() > deadline or "raylet" not in processes.names():
+                    raise
+            time.sleep(0.1)
+
+    services.get_node = ask
+    try:
+        yield
+    finally:
+        services.get_node = asked
 
 
 def keep_idle_workers(tune_controller: Any, trial: Any, jobs: int) -> None:

@@ -85,7 +85,9 @@ def _begin(cpus: int | None, folder: Path) -> None:
     import ray
 
     try:
-        ray.init("local", num_cpus=cpus, include_dashboard=False, _temp_dir=str(folder), **QUIET)
+        with ray_private.patient():
+            where = {"include_dashboard": False, "_temp_dir": str(folder)}
+            ray.init("local", num_cpus=cpus, **where, **QUIET)
     # Ray raises nothing more special when one of its processes dies or is slow
     except Exception as e:
         raise RayDied(f"Ray did not start ({str(e).strip().splitlines()[0]})") from None

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from autokd.engine import processes, ray_private
 from autokd.engine.session import RayDied, ray_session
 from autokd.engine.signals import Interruptible
 from tests.helpers.commands import PATIENCE, RECIPE, SPACE, python
@@ -109,6 +110,34 @@ def test_a_ray_that_does_not_start_leaves_no_process(
     finally:
         mine.kill()
         mine.wait()
+
+
+def test_a_ray_that_is_slow_to_start_is_waited_for_while_its_raylet_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray itself asks no longer than 30 seconds: a machine with much to do needs more."""
+    from ray._private import services
+
+    asked, clock, alive = [], iter(range(0, 10**6, 20)), {"raylet"}
+
+    def get_node(*node: str) -> dict[str, str]:
+        asked.append(node)
+        if len(asked) < 10:
+            raise RuntimeError("no node info")
+        return {"node": node[1]}
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    monkeypatch.setattr(ray_private.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(ray_private.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(processes, "names", lambda: alive)
+    with ray_private.patient():
+        assert services.get_node("127.0.0.1:1", "n") == {"node": "n"} and len(asked) == 10
+        asked.clear()
+        alive.clear()
+        with pytest.raises(RuntimeError, match="no node info"):
+            services.get_node("127.0.0.1:1", "n")
+        assert len(asked) == 1
+    assert services.get_node is get_node
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
