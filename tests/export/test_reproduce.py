@@ -208,10 +208,10 @@ def test_what_cannot_be_compared_is_refused(home: Path, exported: Path, run: Cal
         home / "space.yaml": "is a search space, not a recipe",
         home / "nosuch.yaml": "cannot be read",
         edit(
-            Path(shutil.copy(exported, exported.with_name("v.yaml"))), "version: 1", "version: 7"
+            Path(shutil.copy(exported, exported.with_name("v.yaml"))), "version: 2", "version: 7"
         ): "a newer format than AutoKD",
         edit(
-            Path(shutil.copy(exported, exported.with_name("w.yaml"))), "version: 1", "version: one"
+            Path(shutil.copy(exported, exported.with_name("w.yaml"))), "version: 2", "version: one"
         ): "must be the number of a recipe format",
         edit(
             Path(shutil.copy(exported, exported.with_name("x.yaml"))),

@@ -199,7 +199,7 @@ def test_what_is_too_long_is_shortened_and_whole_in_the_recipe(ready: Path) -> N
     story = Story(ready / "studies" / "s", **SMALL)
     for number, end in enumerate("ab"):
         recipe = story.space.point(story._choose).data
-        recipe["teacher"]["weights"] = "w" * 7000 + end
+        recipe["teacher"]["weights"] = "w" * 7000 + f"{end}.pth"
         story.add("suggested", trial=number, role="trial", recipe=recipe)
         story.add("started", trial=number, attempt=1, epoch=0)
         story._epochs(number, 1, 0, 1, 0.8)
