@@ -214,7 +214,7 @@ def test_what_is_too_long_is_shortened_and_whole_in_the_recipe(ready: Path) -> N
     )
     assert (
         parse(Path(recipe).read_text(encoding="utf-8")).data["teacher"]["weights"]
-        == "w" * 7000 + "b"
+        == "w" * 7000 + "b.pth"
     )
 
 
