@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, autoaugment
 from torchvision.transforms import functional as T
 
-from autokd.data.augmentation import geometry, levels, policies
+from autokd.data.augmentation import geometry, policies
 from autokd.data.augmentation.operations import NAMES, OPERATIONS, Step, done
 
 THEIRS = {
@@ -166,16 +166,6 @@ def test_both_forms_of_moving_lines_agree(columns: bool) -> None:
     shifts[1] = np.arange(20) // 4 - 2
     one = geometry.copied(pictures, shifts, columns=columns)
     assert torch.equal(one, geometry.gathered(pictures, shifts, columns=columns))
-
-
-def test_both_forms_of_looking_up_agree() -> None:
-    tables = torch.randint(0, 256, (6, 256), dtype=torch.uint8)
-    for channels in (1, 3):
-        pictures = samples(11, channels)
-        one = levels.translated(pictures, tables)
-        assert torch.equal(one, levels.selected(pictures, tables))
-        each = tables[:, None].repeat(1, channels, 1)
-        assert torch.equal(one, levels.selected(pictures, each))
 
 
 @pytest.mark.gpu
