@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -152,6 +153,38 @@ def test_a_plugin_that_cannot_be_loaded_is_named(folder: Path, run: Callable) ->
     code, _, err = run("models")
     assert code == 2
     assert "broken.py: this plugin cannot be loaded: ModuleNotFoundError" in err
+
+
+@pytest.fixture
+def package(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package with one entry point, as pip installs it, and no folder."""
+    site = tmp_path / "site"
+    (site / "their_nets").mkdir(parents=True)
+    (site / "their_nets" / "__init__.py").write_text("")
+    (site / "their_nets" / "nets.py").write_text(NETWORK)
+    about = site / "their_nets-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: their-nets\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[autokd.networks]\nnets = their_nets.nets\n")
+    monkeypatch.delenv("AUTOKD_PLUGINS")
+    monkeypatch.syspath_prepend(site)
+    yield site / "their_nets" / "nets.py"
+    for name in ("their_nets", "their_nets.nets"):
+        sys.modules.pop(name, None)
+
+
+def test_an_installed_package_brings_a_network(package: Path) -> None:
+    assert networks.build("tiny", classes=4, channels=1, resolution=8).training
+    made = recipe.parse({"student": {"model": "tiny"}})
+    named = {"their_nets.nets": hashlib.sha256(package.read_bytes()).hexdigest()}
+    assert made.plugins() == named
+    assert plugins.missing([*named, "gone.nets", "gone.py"]) == ["gone.nets", "gone.py"]
+
+
+def test_an_installed_package_that_cannot_be_imported_is_named(package: Path) -> None:
+    package.write_text("import nothing_of_this_name")
+    with pytest.raises(UserError, match=r"their_nets.nets \(entry point nets of autokd.networks\)"):
+        networks.build("tiny", classes=4, channels=1, resolution=8)
 
 
 def test_without_the_folder_the_names_are_unknown(run: Callable) -> None:

@@ -23,6 +23,9 @@ NEEDED = {
     "seeds": list,
 }
 
+# recipe format → what its fingerprints did not see, as this version writes it when it is left out
+UNSEEN: dict[Any, dict[str, Any]] = {1: {"teacher/precision": "fp32", "teacher/threads": 1}}
+
 
 @dataclass
 class Claim:
@@ -53,7 +56,8 @@ def read(path: str | Path | Document, sets: tuple[str, ...] = ()) -> Claim:
     provenance = provenance | {"teachers": taught}
     files = recipe.files(made)
     placed = tuple(s for s in sets if s.partition("=")[0] in files)
-    exported, changed = _exported(recipe.load(path, placed), provenance)
+    unseen = UNSEEN.get(doc.data.get("version"), {})
+    exported, changed = _exported(recipe.load(path, placed), provenance, unseen)
     old, new = flatten(exported.effective()), flatten(made.effective())
     changed |= {
         p: f"{flow(old.get(p))} recorded, {flow(new.get(p))} here"
@@ -68,11 +72,10 @@ def _plugins_are_there(path: str | Path | Document, provenance: Any) -> None:
     rather than what they would have registered being unknown.
     """
     named = provenance.get("plugins") if isinstance(provenance, dict) else None
-    here = {file.name for file in plugins.files()}
-    if missing := sorted(set(map(str, named)) - here) if isinstance(named, dict) else []:
+    if absent := plugins.missing(map(str, named)) if isinstance(named, dict) else []:
         raise UserError(
-            f"{path} was made with {', '.join(missing)}, which is in no folder that"
-            f" {plugins.VARIABLES[0]} names"
+            f"{path} was made with {', '.join(absent)}, which is in no folder that"
+            f" {plugins.VARIABLES[0]} names, nor in an installed package"
         )
 
 
@@ -88,9 +91,11 @@ def _edited(results: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
     ]
 
 
-def _exported(written: Recipe, provenance: dict[str, Any]) -> tuple[Recipe, dict[str, str]]:
+def _exported(
+    written: Recipe, provenance: dict[str, Any], unseen: dict[str, Any]
+) -> tuple[Recipe, dict[str, str]]:
     """The recipe as it was exported, as far as its provenance still tells, and whether the file was
-    edited beyond that.
+    edited beyond that. ``unseen``: see :data:`UNSEEN`.
     """
     seeds = provenance.get("seeds")
     recorded = {
@@ -101,7 +106,8 @@ def _exported(written: Recipe, provenance: dict[str, Any]) -> tuple[Recipe, dict
         before = written.with_({p: v for p, v in recorded.items() if v is not None})
     except UserError:
         before = written
-    if provenance.get("fingerprint") == recipe_yaml.identity(before):
+    same = [recipe_yaml.identity(r) for r in (before, before.with_(unseen))]
+    if provenance.get("fingerprint") in same:
         return before, {}
     return written, {
         "the recipe": "was edited after it was exported: provenance/fingerprint does not fit it"

@@ -14,14 +14,18 @@ FORMAT: Final = 2  # raised when an old recipe would no longer mean what it mean
 
 
 def _from_1(data: dict[str, Any]) -> dict[str, Any]:
-    """``teacher/train`` beside weights that were given meant nothing; now it fine-tunes. Teachers'
-    embeddings were never tables. Bare names that ImageNet's networks have too meant CIFAR's.
+    """``teacher/train`` beside weights that were given said how they are run and nothing else; now
+    it fine-tunes. Teachers' embeddings were never tables. Bare names that ImageNet's networks have
+    too meant CIFAR's.
     """
     teacher = data.get("teacher", {})
     if isinstance(teacher, Mapping):
-        given = teacher.get("weights", "train") != "train"
-        kept = {k: v for k, v in teacher.items() if k != "train" or not given}
-        data = data | {"teacher": {"embedding": "online"} | kept}
+        kept = {"embedding": "online", **teacher}
+        if teacher.get("weights", "train") != "train":
+            train = kept.pop("train", {})
+            ran = train if isinstance(train, Mapping) else {}
+            kept |= {key: ran[key] for key in ("precision", "threads") if key in ran}
+        data = data | {"teacher": kept}
     return renamed(data, network_names.newer)
 
 

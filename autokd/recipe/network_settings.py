@@ -148,6 +148,18 @@ class TeacherSettings(Taught):
         TrainSettings | None,
         Field(description="how it is trained from there; left out: it is used as it is"),
     ] = None
+    precision: Annotated[
+        Literal["fp32", "bf16"],
+        Field(
+            description=(
+                "of its passes, and of those of assistants, where they are used as they are; one"
+                " that is trained answers as it was trained"
+            )
+        ),
+    ] = "fp32"
+    threads: Annotated[
+        int, Field(ge=1, le=bounds.THREADS, description="CPU threads of the same passes")
+    ] = 1
 
     @model_validator(mode="before")
     @classmethod
@@ -155,11 +167,6 @@ class TeacherSettings(Taught):
         if isinstance(value, Mapping) and value.get("weights", TRAIN) == TRAIN:
             return {"train": {}, **value}
         return value
-
-    @property
-    def settings(self) -> TrainSettings:
-        """Of its training; of one that is used as it is, those under which it is run."""
-        return self.train or TrainSettings()
 
 
 class StudentSettings(Start):

@@ -75,6 +75,8 @@ LATER: dict[str, Any] = {
     "teacher/head": "own",
     "teacher/side": None,
     "teacher/embedding": "online",
+    "teacher/precision": "fp32",
+    "teacher/threads": 1,
 }
 
 
@@ -121,6 +123,11 @@ class Recipe(Block):
     def assistants(self) -> list[Assistant]:
         """The members of ``ladder``, each as a block."""
         return [Assistant(model=a) if isinstance(a, str) else a for a in self.ladder]
+
+    @property
+    def _uses_as_they_are(self) -> bool:
+        """Whether the ladder has assistants that are not trained."""
+        return any(a.train is None and not a.drawn for a in self.assistants)
 
     @property
     def methods(self) -> axes.Methods:
@@ -193,6 +200,8 @@ class Recipe(Block):
             out += ["teacher/train", "teacher/seed"]
         else:
             out.append("teacher/side")
+        if self.teacher.train and not (self.needs_ladder and self._uses_as_they_are):
+            out += ["teacher/precision", "teacher/threads"]
         if EMBEDDING not in self.methods.reads or STAGES in self.methods.reads:
             out.append("teacher/embedding")
         for name, start in (("teacher", self.teacher), ("student", self.student)):
@@ -303,6 +312,7 @@ class Recipe(Block):
             "teacher": teacher,
             "student": {"model": settings.model},
             "distill": {"losses": {"ce": {"weight": 1.0}}},
+            "train": {"precision": self.teacher.precision, "threads": self.teacher.threads},
             "seed": self.teacher.seed,
         }
         return parse(self._shared | own)

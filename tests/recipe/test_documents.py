@@ -56,6 +56,15 @@ def test_a_recipe_of_format_1_is_the_run_that_it_was(name: str) -> None:
         assert [m.fingerprint() for m in made.members()] == old["networks"]
 
 
+def test_how_a_given_teacher_of_format_1_was_run_is_kept() -> None:
+    old = OLD["given"]["recipe"]
+    teacher = old["teacher"] | {"train": old["teacher"]["train"] | {"precision": "bf16"}}
+    made = recipe.parse(old | {"teacher": teacher | {"weights": "a.pth"}})
+    assert made.teacher.train is None and made.teacher.precision == "bf16"
+    assert [m.train.precision for m in made.members()] == ["bf16"]
+    assert made.member_keys() != made.with_({"teacher/precision": "fp32"}).member_keys()
+
+
 def test_every_yaml_of_the_repository_is_valid() -> None:
     recipes = [p for p in YAMLS if p.parts[-2] == "pipelines"]
     spaces = [p for p in YAMLS if p not in recipes]
