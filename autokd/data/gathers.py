@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autokd.data.uploading import upload
+
 PIECE = 64  # pictures of one pass
 
 
@@ -32,7 +34,7 @@ def crop_all(
     for i in range(0, len(starts), PIECE):
         piece = slice(i, i + PIECE)
         acc = _resized(flat, starts[piece], sizes[piece], boxes[piece], channels, size, planar)
-        mirrored = torch.from_numpy(flips[piece]).to(flat.device)[:, None, None, None]
+        mirrored = upload(flips[piece], flat.device)[:, None, None, None]
         rounded = torch.where(mirrored, acc.flip(3), acc).add_(0.5).floor_().clamp_(0, 255)
         out.append(rounded.to(torch.uint8))
     return torch.cat(out)
@@ -48,9 +50,7 @@ def _resized(
     planar: bool,
 ) -> Tensor:
     """``[b, C, size, size]`` float32, 0 to 255: of one pass, before rounding."""
-    begin, pixels, box = (
-        torch.from_numpy(np.ascontiguousarray(a)).to(flat.device) for a in (starts, sizes, boxes)
-    )
+    begin, pixels, box = (upload(a, flat.device) for a in (starts, sizes, boxes))
     h, w = pixels.unbind(1)
     if planar:  # how far apart in ``flat`` neighbours lie: below, to the right, of the next channel
         steps = (w, torch.ones_like(w), h * w)

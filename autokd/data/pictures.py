@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autokd.data.gathers import crop_all
+from autokd.data.uploading import upload
+
+NUMPY = {torch.uint8: np.uint8, torch.float32: np.float32}
 
 
 def shown(short: np.ndarray, share: float) -> np.ndarray:
@@ -71,7 +74,7 @@ class Pictures:
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
             rows = torch.arange(len(self))[rows]
-        return self.crop(rows, self.centres, None, self.side)
+        return self.crop(rows.cpu().numpy(), self.centres, None, self.side)
 
     def float(self) -> Tensor:
         """All of them as float32, 0 to 255: for sets that fit."""
@@ -79,21 +82,20 @@ class Pictures:
 
     def crop(
         self,
-        rows: Tensor,
+        index: np.ndarray,
         boxes: np.ndarray,
         flips: np.ndarray | None,
         size: int,
         *,
         floats: bool = False,
     ) -> Tensor:
-        """``[B, C, size, size]``: of pictures ``rows`` [B] the boxes, resized; zeros beyond a
+        """``[B, C, size, size]``: of pictures ``index`` [B] the boxes, resized; zeros beyond a
         picture's edge.
 
         uint8, or the same 256 levels as float32 in [0, 1] (``floats``). On a CPU the layout is
         channels last, as pictures are stored. ``boxes``: ``[N, 4]`` top, left, height, width in
         stored pixels; ``flips``: ``[N]`` bool, which are mirrored.
         """
-        index = rows.cpu().numpy()
         if not len(index):
             dtype = torch.float32 if floats else torch.uint8
             return empty((0, self.shape[1], size, size), dtype, self.device)
@@ -191,17 +193,16 @@ class Pictures:
         self.expect(index)
         lengths = self.sizes[index].prod(1) * self.shape[1]
         starts = np.concatenate([[0], np.cumsum(lengths[:-1])])
-        host = torch.empty(int(lengths.sum()), dtype=torch.uint8)
-        target = host.numpy()
+        target = np.empty(int(lengths.sum()), np.uint8)
         for b in np.argsort(index).tolist():
             target[starts[b] : starts[b] + lengths[b]] = self.flat[
                 self.starts[index[b]] : self.starts[index[b]] + lengths[b]
             ]
-        return host.to(self.device), starts
+        return upload(target, self.device), starts
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """New memory. NumPy asks for huge pages, which halves its cost on a CPU."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.empty(shape, torch.empty(0, dtype=dtype).numpy().dtype))
+    return torch.from_numpy(np.empty(shape, NUMPY[dtype]))

@@ -30,6 +30,7 @@ from autokd import rng
 from autokd.data.augmentation import done, patched, steps
 from autokd.data.boxes import erased_boxes, padded_crops, resized_crops
 from autokd.data.pictures import Pictures, empty
+from autokd.data.uploading import upload
 from autokd.recipe import Augment
 
 # Pixels that are augmented at once: what fits a processor's cache, and what keeps a GPU busy. A
@@ -42,7 +43,7 @@ class Mix(NamedTuple):
     CutMix: it shows its partner inside of its box. The partner has its own view of the epoch.
     """
 
-    partner: Tensor  # [N] int64
+    partner: np.ndarray  # [N] int64
     weight: Tensor  # [N] float32
     teacher_sees: str  # "mixed": the mixed picture; "parts": both pictures, whose answers are mixed
     # [N, 4] float32: top, left, bottom, right as shares of the side; the weight is the area outside
@@ -53,8 +54,9 @@ class Views:
     """The views of one epoch.
 
     ``pictures``: ``[N, C, H, W]`` uint8; rendered batches are ``[B, C, r, r]`` float32 in [0, 1] on
-    the same device. ``side``: of pictures in which TrivialAugment's 32 pixels are pixels (left out:
-    the stored side). ``mean``: the colour of erased boxes, ``[C]`` in [0, 1], to the nearest of 256
+    the same device. Which pictures are looked at is known on the host, so that the device is not
+    asked. ``side``: of pictures in which TrivialAugment's 32 pixels are pixels (left out: the
+    stored side). ``mean``: the colour of erased boxes, ``[C]`` in [0, 1], to the nearest of 256
     levels (left out: black).
     """
 
@@ -97,7 +99,7 @@ class Views:
                 erasing.probability, erasing.scale, erasing.ratio, self.uniforms_numpy
             )
         levels = np.rint(np.array(mean or [0.0] * pictures.shape[1]) * 255).astype(np.uint8)
-        self.colour = torch.from_numpy(levels).to(pictures.device)  # [C]
+        self.colour = upload(levels, pictures.device)  # [C]
         self._device_flips = _to(self.flips, pictures.device)
         self._device_boxes = _to(self.boxes, pictures.device)
 
@@ -107,39 +109,41 @@ class Views:
 
     def uniforms(self, purpose: str, columns: int) -> Tensor:
         """``[N, columns]`` float64 draws of this epoch for a method's own purpose."""
-        return torch.from_numpy(self.uniforms_numpy(purpose, columns)).to(self.pictures.device)
+        return upload(self.uniforms_numpy(purpose, columns), self.pictures.device)
 
-    def render(self, rows: Tensor, resolution: int, mix: Mix | None = None) -> Tensor:
-        """The views of pictures ``rows`` ([B] int64), mixed if ``mix`` says so, at ``resolution``
-        pixels a side.
+    def render(self, rows: np.ndarray | Tensor, resolution: int, mix: Mix | None = None) -> Tensor:
+        """The views of pictures ``rows`` ([B] int64, in the host's memory), mixed if ``mix`` says
+        so, at ``resolution`` pixels a side.
         """
+        index = np.asarray(rows)
         if mix is None:
-            out = self._look(rows, resolution)
-        elif mix.boxes is not None:
-            out = self._augmented(rows, resolution, mix.partner[rows], mix.boxes[rows])
+            return resize(self._look(index, resolution), resolution)
+        there, partners = upload(index, self.pictures.device), np.asarray(mix.partner)[index]
+        if mix.boxes is not None:
+            out = self._augmented(index, resolution, partners, mix.boxes[there])
         else:
-            weight = mix.weight[rows][:, None, None, None]
-            partners = self._look(mix.partner[rows], resolution)
-            out = weight * self._look(rows, resolution) + (1 - weight) * partners
+            weight = mix.weight[there][:, None, None, None]
+            out = weight * self._look(index, resolution)
+            out = out + (1 - weight) * self._look(partners, resolution)
         return resize(out, resolution)
 
-    def _look(self, rows: Tensor, resolution: int) -> Tensor:
+    def _look(self, index: np.ndarray, resolution: int) -> Tensor:
         """Unmixed views, at the stored size or at ``resolution``."""
         if self.steps or self.erased is not None:
-            return self._augmented(rows, resolution)
+            return self._augmented(index, resolution)
         if isinstance(self.source, Pictures):
-            return self._cropped(rows, resolution, floats=True)
-        return self._cropped(rows, resolution).float().div_(255)
+            return self._cropped(index, resolution, floats=True)
+        return self._cropped(index, resolution).float().div_(255)
 
     def _augmented(
         self,
-        rows: Tensor,
+        index: np.ndarray,
         resolution: int,
-        partners: Tensor | None = None,
+        partners: np.ndarray | None = None,
         boxes: Tensor | None = None,
     ) -> Tensor:
         """The same, augmented, with ``partners`` inside of ``boxes``."""
-        levels = self._levels(rows, resolution)
+        levels = self._levels(index, resolution)
         if partners is not None and boxes is not None:
             levels = patched(levels, self._levels(partners, resolution), boxes)
         out = empty(tuple(levels.shape), torch.float32, levels.device)
@@ -147,27 +151,28 @@ class Views:
             torch.div(levels[own], 255, out=out[own])
         return out.permute(0, 3, 1, 2)
 
-    def _levels(self, rows: Tensor, resolution: int) -> Tensor:
+    def _levels(self, index: np.ndarray, resolution: int) -> Tensor:
         """``[B, S, S, C]`` uint8: cropped and flipped, then operations and erasing."""
-        out = self._cropped(rows, resolution).permute(0, 2, 3, 1).contiguous()
-        index = rows.cpu().numpy()
+        out = self._cropped(index, resolution).permute(0, 2, 3, 1).contiguous()
         for own in _pieces(out) if self.steps or self.erased is not None else ():
             made = done(out[own], self.steps, index[own])
             if self.erased is not None and self.erased[index[own]].any():
-                boxes = torch.from_numpy(self.erased[index[own]]).to(out.device)
-                made = patched(made, self.colour, boxes)
+                made = patched(made, self.colour, upload(self.erased[index[own]], out.device))
             out[own] = made
         return out
 
-    def _cropped(self, rows: Tensor, resolution: int, *, floats: bool = False) -> Tensor:
+    def _cropped(self, index: np.ndarray, resolution: int, *, floats: bool = False) -> Tensor:
         """``[B, C, S, S]`` uint8: cropped and flipped. ``floats``: as of :meth:`Pictures.crop`."""
         if isinstance(self.source, Pictures):
             boxes = self.source.centres if self.boxes is None else self.boxes
             size = resolution if self.resized else self.source.side
-            return self.source.crop(rows, boxes, self.flips, size, floats=floats)
+            return self.source.crop(index, boxes, self.flips, size, floats=floats)
+        if self.boxes is not None and self.source.device.type == "cpu":
+            return self._pasted(index)
+        rows = upload(index, self.source.device)
         if self.boxes is None:
             return self._flipped(self.source[rows], rows)
-        return self._pasted(rows) if self.source.device.type == "cpu" else self._windowed(rows)
+        return self._windowed(rows)
 
     def _flipped(self, pictures: Tensor, rows: Tensor) -> Tensor:
         flips = self._device_flips
@@ -185,11 +190,10 @@ class Views:
         each = torch.arange(len(rows), device=rows.device)
         return self._flipped(windows[each, :, top, left], rows)
 
-    def _pasted(self, rows: Tensor) -> Tensor:
+    def _pasted(self, index: np.ndarray) -> Tensor:
         """The same, copied one by one: on a CPU twice to three times as fast."""
         assert isinstance(self.source, Tensor) and self.boxes is not None
         _, c, h, w = self.source.shape
-        index = rows.numpy()
         stored = self.source.numpy()
         out = np.zeros((len(index), c, h, w), np.uint8)
         flips = np.zeros(len(index), bool) if self.flips is None else self.flips[index]
@@ -219,7 +223,7 @@ def _pieces(pictures: Tensor) -> Iterator[slice]:
 
 
 def _to(array: np.ndarray | None, device: torch.device) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array).to(device)
+    return None if array is None else upload(array, device)
 
 
 def resize(pictures: Tensor, resolution: int) -> Tensor:

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from autokd.data.uploading import upload
 from autokd.data.views import Mix, Views
 from autokd.train.determinism import memory_format
 from autokd.train.scratch import ScratchEpoch
 
-CHUNK = 2048  # pictures rendered at once; a picture's view does not depend on its chunk
+# Bytes of pictures rendered at once: on a CPU 2,048 of 32 px, on a GPU all that is wanted of most
+# sets, so that its host has little to do. A picture's view does not depend on it.
+CHUNK = {"cpu": 24 << 20, "cuda": 1 << 30}
 
 
 class Answer(NamedTuple):
@@ -33,7 +37,7 @@ class Plan:
     """What is decided for a whole epoch: the order, the views, and who teaches each picture."""
 
     epoch: int
-    batches: list[Tensor]  # the pictures of each step, [B] int64
+    batches: list[np.ndarray]  # the pictures of each step, [B] int64
     views: Views
     mix: Mix | None  # what each picture is mixed with
     teacher_mix: Mix | None  # the same, where teachers see the mixed pictures
@@ -60,11 +64,12 @@ class Plan:
         return out
 
 
-def split(order: Tensor, size: int) -> list[Tensor]:
-    """Consecutive pieces of ``order``; a last piece of one picture is left out (BatchNorm has no
-    variance for it).
+def split(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Consecutive pieces of ``order`` [N]; a last piece of one picture is left out (BatchNorm has
+    no variance for it).
     """
-    return [rows for rows in order.split(size) if len(rows) > 1]
+    pieces = (order[start : start + size] for start in range(0, len(order), size))
+    return [rows for rows in pieces if len(rows) > 1]
 
 
 def steps_in(pictures: int, size: int) -> int:
@@ -77,33 +82,45 @@ def rendered(
 ) -> Iterator[dict[str, Any]]:
     """What each step works on, by name. ``labels``: ``[N]``, of all pictures;
     ``teacher_resolution``: None where no teacher is run on the pictures.
+
+    Which pictures these are is known on the host, and nothing here or in a step asks the device
+    for a number: it always has work queued.
     """
-    largest = len(plan.batches[0]) if plan.batches else 1
-    group_size = max(1, CHUNK // largest)
-    for start in range(0, len(plan.batches), group_size):
-        group = plan.batches[start : start + group_size]
-        student_sees = teacher_sees = _render(plan, group, student_resolution)
+    for group in _groups(plan, max(student_resolution, teacher_resolution or 0)):
+        index = np.concatenate(group)
+        partners = plan.mix.partner[index] if plan.mix else index
+        rows, others = upload(index, labels.device), upload(partners, labels.device)
+        student_sees = teacher_sees = _render(plan, index, student_resolution)
         if teacher_resolution:
-            teacher_sees = _render(plan, group, teacher_resolution)
-        for rows, *pictures in zip(group, student_sees, teacher_sees, strict=True):
-            partners = plan.mix.partner[rows] if plan.mix else rows
-            ones = torch.ones(len(rows), device=rows.device)
-            yield {
-                "rows": rows,
-                "labels": labels[rows],
-                "partners": partners,
-                "partner_labels": labels[partners],
-                "mix_weight": plan.mix.weight[rows] if plan.mix else ones,
-                "student_sees": pictures[0],
-                "teacher_sees": pictures[1],
-            }
+            teacher_sees = _render(plan, index, teacher_resolution)
+        whole = {
+            "rows": rows,
+            "labels": labels[rows],
+            "partners": others,
+            "partner_labels": labels[others],
+            "mix_weight": plan.mix.weight[rows] if plan.mix else torch.ones_like(rows).float(),
+            "student_sees": student_sees,
+            "teacher_sees": teacher_sees,
+        }
+        parts = {name: tensor.split([len(own) for own in group]) for name, tensor in whole.items()}
+        for i in range(len(group)):
+            yield {name: own[i] for name, own in parts.items()}
 
 
-def _render(plan: Plan, group: list[Tensor], resolution: int) -> tuple[Tensor, ...]:
-    """The pictures of several steps, rendered at once."""
-    pictures = plan.views.render(torch.cat(group), resolution, plan.mix)
-    pictures = pictures.contiguous(memory_format=memory_format(resolution))
-    return pictures.split([len(rows) for rows in group])
+def _groups(plan: Plan, resolution: int) -> Iterator[list[np.ndarray]]:
+    """Batches whose pictures are rendered at once."""
+    _, channels, _, _ = plan.views.pictures.shape
+    largest = len(plan.batches[0]) if plan.batches else 1
+    size = largest * channels * resolution**2 * torch.float32.itemsize
+    count = max(1, CHUNK[plan.views.pictures.device.type] // size)
+    for start in range(0, len(plan.batches), count):
+        yield plan.batches[start : start + count]
+
+
+def _render(plan: Plan, index: np.ndarray, resolution: int) -> Tensor:
+    """The pictures of several steps."""
+    pictures = plan.views.render(index, resolution, plan.mix)
+    return pictures.contiguous(memory_format=memory_format(resolution))
 
 
 def _gather(

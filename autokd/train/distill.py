@@ -19,11 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from autokd import networks, rng
 from autokd.data import Dataset, Split
+from autokd.data.uploading import upload
 from autokd.data.views import Mix, Views, resize
 from autokd.recipe import Recipe, Start
 from autokd.train import checkpoint, metrics
@@ -199,15 +201,14 @@ class Run:
         view, teaching = self.methods.view, self.methods.teaching
         views = self._views(epoch)
         n = len(self.data.train)
-        order = torch.from_numpy(rng.permutation(recipe.seed, "order", epoch, n)).to(self.device)
-        batches = split(order, recipe.train.batch_size)
-        batch_index = torch.zeros_like(order)  # 0 too for a picture that no batch has
+        batches = split(rng.permutation(recipe.seed, "order", epoch, n), recipe.train.batch_size)
+        batch_index = np.zeros(n, np.int64)  # 0 too for a picture that no batch has
         for i, rows in enumerate(batches):
             batch_index[rows] = i
         inputs: dict[str, Any] = {
             "labels": self.data.train.labels,
             "members": max(len(members), 1),
-            "batch_index": batch_index,
+            "batch_index": upload(batch_index, views.pictures.device),
             "epoch": epoch,
             "epochs": recipe.train.epochs,
             "uniforms": views.uniforms,
@@ -215,7 +216,7 @@ class Run:
             "student_losses": self.student_losses,
         }
         drawn = view(inputs)
-        mix = Mix(*drawn) if drawn else None
+        mix = Mix(drawn[0].cpu().numpy(), *drawn[1:]) if drawn else None
         teacher_mix = mix if mix and mix.teacher_sees == "mixed" else None
         mix_settings = self._mix_settings() if teacher_mix else None
 
@@ -227,7 +228,7 @@ class Run:
         if members and "first_logits" in teaching.method.reads:
             first = self._views(0)
             inputs["first_logits"] = torch.stack([m.table(first, None).float() for m in members])
-        experts = teaching(inputs) if members else order.new_zeros((0, n))
+        experts = teaching(inputs) if members else inputs["batch_index"].new_zeros((0, n))
         asked, full = set(experts.unique().tolist()), len(members) - 1
         same = mix is None or teacher_mix is not None  # its logits are of what it embeds
         if self.online and same:

@@ -8,9 +8,10 @@ from torch import Tensor
 
 def log_softened(logits: Tensor, tau: Tensor | float, cold: Tensor | None) -> Tensor:
     """``log softmax(z/tau)`` [B, C], tau a number or [B]; rows in ``cold`` [B] are not softened."""
-    if isinstance(tau, Tensor) or cold is not None:
-        tau = torch.as_tensor(tau, dtype=logits.dtype, device=logits.device).expand(len(logits))
-        tau = (torch.where(cold, torch.ones_like(tau), tau) if cold is not None else tau)[:, None]
+    if cold is not None:
+        tau = torch.where(cold, logits.new_ones(()), tau)
+    if isinstance(tau, Tensor):
+        tau = tau.to(logits.dtype)[:, None]
     return (logits / tau).log_softmax(1)
 
 

@@ -124,7 +124,7 @@ class Member:
         def render(rows: Tensor) -> Tensor:
             return resize(pictures[rows].float() / 255, self.resolution)
 
-        rows = torch.arange(len(split), device=self.store.device)
+        rows = torch.arange(len(split))
         return metrics.evaluate(self._answers(render, rows)["logits"].float(), split.labels)[
             "accuracy"
         ]
@@ -158,7 +158,7 @@ class Member:
         key = canonical(content)
         if key not in self.view_tables:
             self.view_tables[key] = self.store.view_tables(content)
-        rows = torch.arange(n, device=self.store.device)
+        rows = torch.arange(n)
         return self.store.table(
             self.view_tables[key],
             epoch,
@@ -201,6 +201,6 @@ def augmentation(recipe: Recipe) -> dict[str, Any]:
 
 def _digest(mix: Mix) -> str:
     """SHA-256 (hex) of partners, weights and boxes."""
-    parts = [mix.partner, mix.weight] + ([] if mix.boxes is None else [mix.boxes])
-    content = b"".join(part.cpu().numpy().tobytes() for part in parts)
+    parts = [mix.weight] + ([] if mix.boxes is None else [mix.boxes])
+    content = mix.partner.tobytes() + b"".join(part.cpu().numpy().tobytes() for part in parts)
     return hashlib.sha256(content).hexdigest()

@@ -70,7 +70,7 @@ def test_one_step_recomputed(changes: dict[str, Any]) -> None:
     }
     given = epoch_words() | own
     drawn = view(given)
-    mix = Mix(*drawn) if drawn else None
+    mix = Mix(drawn[0].numpy(), *drawn[1:]) if drawn else None
     parts = bool(mix and mix.teacher_sees == "parts")
     tables = [m.table(views, None if parts else mix).double().numpy() for m in run.members]
     given["first_logits"] = torch.stack([m.table(views, None) for m in run.members])

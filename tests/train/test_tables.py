@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -181,7 +182,7 @@ def test_tables_of_other_boxes_are_other_tables(tmp_path: Path) -> None:
     run = prepare.start(made(), Store(tmp_path))
     member, views = run.members[-1], Views(run.data.train.pictures, run.recipe.data.augment, 0, 0)
     n = len(run.data.train)
-    partner, weight = torch.arange(n).flip(0), torch.full((n,), 0.75)
+    partner, weight = np.arange(n)[::-1], torch.full((n,), 0.75)
     found = []
     for corner in (0.0, 0.5):
         boxes = torch.tensor([[corner, corner, corner + 0.5, corner + 0.5]]).repeat(n, 1)

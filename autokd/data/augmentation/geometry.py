@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autokd.data.uploading import upload
+
 FINE = 16  # bits of a coordinate behind the point
 
 
@@ -47,8 +49,8 @@ def rotate(pictures: Tensor, degrees: np.ndarray) -> Tensor:
     across, down = _fixed(cos), _fixed(-sin + nearest)  # of x: by column, by row
     right, along = _fixed(sin), _fixed(cos + nearest)  # of y
     on = pictures.device
-    x = _tensor(across, on)[:, None, :] + _tensor(down, on)[:, :, None]
-    y = _tensor(right, on)[:, None, :] + _tensor(along, on)[:, :, None]
+    x = upload(across, on)[:, None, :] + upload(down, on)[:, :, None]
+    y = upload(right, on)[:, None, :] + upload(along, on)[:, :, None]
     return _from(pictures, x.bitwise_right_shift_(FINE), y.bitwise_right_shift_(FINE))
 
 
@@ -67,10 +69,6 @@ def _fixed(coordinates: np.ndarray) -> np.ndarray:
     return np.rint(coordinates * (1 << FINE)).astype(np.int32)
 
 
-def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-
 def _slid(pictures: Tensor, shifts: np.ndarray, *, columns: bool) -> Tensor:
     """Each row, or column, from ``shift`` [B, S] int32 pixels further along itself."""
     form = copied if pictures.device.type == "cpu" else gathered
@@ -81,7 +79,7 @@ def gathered(pictures: Tensor, shifts: np.ndarray, *, columns: bool) -> Tensor:
     """:func:`_slid` as one gather."""
     b, side = shifts.shape
     line = torch.arange(side, device=pictures.device, dtype=torch.int32)
-    across = line.view(1, 1, side) + _tensor(shifts, pictures.device)[:, :, None]
+    across = line.view(1, 1, side) + upload(shifts, pictures.device)[:, :, None]
     along = line.view(1, side, 1).expand(b, side, side)
     if columns:
         return _from(pictures, along.transpose(1, 2), across.transpose(1, 2))

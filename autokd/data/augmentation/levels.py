@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autokd.data.uploading import upload
+
 SHARES = (0.2989, 0.587, 0.114)  # of red, green and blue in a grey level
 
 
@@ -85,13 +87,13 @@ def interleaved(levels: Tensor) -> Tensor:
 
 def grey_levels(rgb: Tensor) -> Tensor:
     """``[B, S, S]`` float32, whole numbers, of three planes."""
-    red, green, blue = rgb * torch.tensor(SHARES, device=rgb.device)[:, None, None, None]
+    red, green, blue = (plane * share for plane, share in zip(rgb, SHARES, strict=True))
     return red.add_(green).add_(blue).floor_()
 
 
 def factor_and_rest(factors: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
     """``[B]`` float32: what a picture is multiplied by, and what is put in its place."""
-    given = torch.from_numpy(factors).to(device)
+    given = upload(factors, device)
     return given.float(), (1 - given).float()
 
 
@@ -106,4 +108,4 @@ def _rows(pictures: Tensor) -> Tensor:
 
 def _column(values: np.ndarray, pictures: Tensor, dtype: torch.dtype) -> Tensor:
     """``[B, 1]``: a number for each picture, on its device."""
-    return torch.from_numpy(values).to(pictures.device, dtype)[:, None]
+    return upload(values, pictures.device).to(dtype)[:, None]

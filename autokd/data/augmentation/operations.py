@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from autokd.data.augmentation import geometry, levels, pixels
+from autokd.data.uploading import upload
 
 
 def identity(pictures: Tensor, _: np.ndarray) -> Tensor:
@@ -71,4 +72,4 @@ def done(pictures: Tensor, steps: list[Step], rows: np.ndarray) -> Tensor:
 def _picked(pictures: Tensor, places: np.ndarray) -> Tensor:
     if (places[:-1] < places[1:]).all():  # as they are
         return pictures
-    return pictures.index_select(0, torch.from_numpy(places).to(pictures.device))
+    return pictures.index_select(0, upload(places, pictures.device))

@@ -17,6 +17,10 @@ from autokd.data.augmentation.levels import (
     planes,
     to_levels,
 )
+from autokd.data.uploading import upload
+
+# red's, green's and blue's opposites on the colour circle
+OPPOSITE = np.array([3, 2, 4], np.float32)
 
 
 def saturation(pictures: Tensor, factors: np.ndarray) -> Tensor:
@@ -68,9 +72,9 @@ def hue(pictures: Tensor, turns: np.ndarray) -> Tensor:
     angle = other.sub_(from_red).mul_(not_red).add_(from_red)
     value, chroma = value.float(), chroma.float()
     x = angle.float().div_(chroma.clamp(min=1))
-    x += torch.from_numpy(6 * turns.astype(np.float32)).to(pictures.device)[:, None, None]
+    x += upload(6 * turns.astype(np.float32), pictures.device)[:, None, None]
     x -= (x * (1 / 6)).floor_().mul_(6)
-    opposite = torch.tensor([3.0, 2.0, 4.0], device=x.device)[:, None, None, None]
+    opposite = upload(OPPOSITE, x.device)[:, None, None, None]
     below = (x - opposite).abs_().sub_(1).clamp_(0, 1).mul_(chroma)
     below[0].neg_().add_(chroma)  # red's w is the other way round: it is counted from cyan
     out = torch.sub(value, below, out=below).mul_(255.999 / 255)
