@@ -51,7 +51,7 @@ SETS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "cifar100": (  # 20 pictures a class to train on, 8 for validation
         (
             "data/name=folder:cifar100-small",
-            "data/resolution=16",
+            "data/resolution=32",
             "data/limit=2000",
             "teacher/model=resnet20",
             "teacher/train={epochs: 30, batch_size: 64, lr: 0.1, warmup: 0.1}",
@@ -61,8 +61,8 @@ SETS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {
             "train/lr": {"log_uniform": [0.02, 0.4]},
             "teacher/model": {"choice": ["resnet20"]},
-            "student/model": {"choice": ["resnet8", "cnn-3x32"]},
-            "student/resolution": {"choice": [12]},
+            "student/model": {"choice": ["resnet8", "cnn-3x16"]},
+            "student/resolution": {"choice": [32]},
         },
     ),
 }

@@ -35,6 +35,7 @@ from autokd.train.store import Store
 TAU = 4.0
 ALPHA = 0.1
 LR = 0.01
+BATCH = 64
 
 
 class Pictures(Dataset):
@@ -58,7 +59,12 @@ class Pictures(Dataset):
 
 
 def torchdistill_epoch(
-    teacher: nn.Module, student: nn.Module, data: Dataset, workers: int
+    teacher: nn.Module,
+    student: nn.Module,
+    data: Dataset,
+    workers: int,
+    device: str = "cpu",
+    batch: int = BATCH,
 ) -> Callable[[], float]:
     from torchdistill.core.distillation import DistillationBox
 
@@ -82,7 +88,7 @@ def torchdistill_epoch(
             "train_data_loader": {
                 "dataset_id": "train",
                 "sampler": {"class_or_func": RandomSampler, "kwargs": {}},
-                "kwargs": {"batch_size": 64, "num_workers": workers, "pin_memory": True},
+                "kwargs": {"batch_size": batch, "num_workers": workers, "pin_memory": True},
             },
             "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
             "student": {"forward_proc": "forward_batch_only", "requires_grad": True},
@@ -99,7 +105,7 @@ def torchdistill_epoch(
                 },
             },
         },
-        torch.device("cpu"),
+        torch.device(device),
         None,
         False,
         1,
@@ -109,6 +115,7 @@ def torchdistill_epoch(
         box.pre_epoch_process(epoch=0)
         clock = Clock()
         for pictures, labels, more in box.train_data_loader:
+            pictures, labels = pictures.to(device), labels.to(device)
             loss = box.forward_process(pictures, labels, more)
             box.post_forward_process(loss=loss)
             loss.item()
@@ -119,9 +126,14 @@ def torchdistill_epoch(
 
 
 def plain_epoch(
-    teacher: nn.Module, student: nn.Module, data: Dataset, workers: int
+    teacher: nn.Module,
+    student: nn.Module,
+    data: Dataset,
+    workers: int,
+    device: str = "cpu",
+    batch: int = BATCH,
 ) -> Callable[[], float]:
-    loader = DataLoader(data, batch_size=64, shuffle=True, num_workers=workers)
+    loader = DataLoader(data, batch, shuffle=True, num_workers=workers, pin_memory=device != "cpu")
     optimizer = torch.optim.SGD(student.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4)
     teacher.eval()
 
@@ -129,6 +141,7 @@ def plain_epoch(
         student.train()
         clock = Clock()
         for pictures, labels in loader:
+            pictures, labels = pictures.to(device), labels.to(device)
             with torch.no_grad():
                 soft = (teacher(pictures) / TAU).softmax(1)
             logits = student(pictures)
