@@ -172,6 +172,12 @@ def datasets(
             help="The largest resolution it will be used at: decides how large pictures are kept.",
         ),
     ] = 32,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Pictures without labels to add, as data/unlabelled has them."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     skip: Annotated[
         bool, typer.Option("--skip", help="Leave out files that are no pictures, rather than stop.")
@@ -190,7 +196,7 @@ def datasets(
     if name is None:
         _list_datasets(as_json)
         return
-    settings = _data_settings(name, resolution, skip)
+    settings = _data_settings(name, resolution, skip, unlabelled)
     from autokd import data
 
     pack = data.pack(settings, large=True if yes else None)
@@ -216,16 +222,16 @@ def _list_datasets(as_json: bool) -> None:
         print(f"{known:18} {summary}")
 
 
-def _data_settings(name: str, resolution: int, skip: bool) -> DataSettings:
+def _data_settings(name: str, resolution: int, skip: bool, unlabelled: str | None) -> DataSettings:
     from autokd.recipe import parse
 
-    on_error = "skip" if skip else "stop"
-    return parse(
-        {
-            "data": {"name": name, "resolution": resolution, "on_error": on_error},
-            "student": {"resolution": resolution},
-        }
-    ).data
+    settings = {
+        "name": name,
+        "resolution": resolution,
+        "on_error": "skip" if skip else "stop",
+        "unlabelled": unlabelled,
+    }
+    return parse({"data": settings, "student": {"resolution": resolution}}).data
 
 
 def cache(

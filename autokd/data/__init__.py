@@ -5,8 +5,8 @@ cuts its rows, ``dataset`` puts them on the device (``placing``), and ``views`` 
 looks at.
 """
 
-from autokd.data.dataset import Dataset, Split, load
-from autokd.data.packs import downloads_folder, notes, pack, verify
+from autokd.data.dataset import Dataset, Split, load, notes
+from autokd.data.packs import downloads_folder, pack, verify
 from autokd.data.pictures import Pictures
 from autokd.data.sources import Contents, Part
 from autokd.data.splits import cut, stratified

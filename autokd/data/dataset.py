@@ -23,7 +23,9 @@ from autokd.data.packfile import Pack
 from autokd.data.packs import pack
 from autokd.data.pictures import Pictures
 from autokd.data.placing import default_budget, place
+from autokd.data.sources import UNLABELLED
 from autokd.data.splits import cases, cut, note, stratified
+from autokd.data.unlabelled import added
 from autokd.errors import UserError
 from autokd.recipe import DataSettings
 
@@ -94,12 +96,56 @@ def load(
 _latest: dict[Any, Dataset] = {}
 
 
+def notes(settings: DataSettings) -> list[str]:
+    """What one would not expect of the data: that every picture has to be enlarged for the recipe's
+    resolution, that val/ is read as test; and what is added without labels. UserError as
+    :func:`load`.
+    """
+    found = pack(settings)
+    out = [told] if (told := note(found, settings)) else []
+    largest = int(found.sizes.min(1).max())
+    if largest < settings.resolution:
+        out.append(
+            f"data/resolution is {settings.resolution}, and no picture's short side has more than"
+            f" {largest} px: all are enlarged"
+        )
+    if settings.unlabelled is not None:
+        rows = _chosen(found, settings)
+        more, all_of_it = int(rows.more.sum()), found.parts[UNLABELLED]
+        out.append(
+            f"data/unlabelled: {more:,} pictures without labels are added to the"
+            f" {len(rows.train) - more:,} for training"
+            + (f"; {all_of_it - more:,} are left out" if all_of_it > more else "")
+            + (", since they are among the data's own" if all_of_it > more else "")
+        )
+    return out
+
+
+class _Chosen(NamedTuple):
+    """Rows of a pack."""
+
+    train: np.ndarray
+    labels: np.ndarray  # of these, as a run sees them
+    more: np.ndarray  # bool: which of these `data/unlabelled` adds
+    changed: int  # labels that noise has changed
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def _chosen(found: Pack, settings: DataSettings) -> _Chosen:
+    own, validation, test = cut(found, settings)
+    own, labels, changed = _training(found, settings, own)
+    extra = added(found, cases(found, settings), own, validation, test)
+    more = np.arange(len(own) + len(extra)) >= len(own)
+    labels = np.concatenate([labels, np.full(len(extra), -1)])
+    return _Chosen(np.concatenate([own, extra]), labels, more, changed, validation, test)
+
+
 def _load(found: Pack, settings: DataSettings, device: str, budget: int) -> Dataset:
-    train, validation, test = cut(found, settings)
-    train, labels, changed = _training(found, settings, train)
+    train, labels, more, changed, validation, test = _chosen(found, settings)
+    together = cases(found, settings)
     mean, std = _mean_and_std(found, train)
     content = found.fingerprint.encode() + train.tobytes() + labels.tobytes()
-    together = cases(found, settings)
     used = 0
 
     def split(rows: np.ndarray, own: np.ndarray, share: float = settings.crop_share) -> Split:
@@ -119,6 +165,8 @@ def _load(found: Pack, settings: DataSettings, device: str, budget: int) -> Data
         "validation": len(validation),
         "test": len(test),
         "labelled": int((labels >= 0).sum()),
+        "unlabelled": int(more.sum()),  # those that `data/unlabelled` adds
+        "unlabelled_left_out": found.parts.get(UNLABELLED, 0) - int(more.sum()),
         "labels_changed": changed,
         "skipped": len(found.skipped),
         "clipped": found.clipped,

@@ -94,8 +94,12 @@ def sums(pixels: np.ndarray) -> np.ndarray:
     return columns.reshape(n, 2, w, c).sum(2, dtype=np.float64)
 
 
-def decode_chunk(pictures: Sequence[Any], root: Path | None, short_side: int) -> Chunk:
-    """Decode paths below ``root``, or take arrays ``[h, w, C]`` where there is no root."""
+def decode_chunk(
+    pictures: Sequence[Any], root: Path | None, short_side: int, channels: int
+) -> Chunk:
+    """Decode paths below ``root``, or take arrays ``[h, w, C]`` where there is no root, with 3
+    ``channels`` or as grey.
+    """
     pixels: list[bytes] = []
     sizes: list[tuple[int, int]] = []
     kept: list[bool] = []
@@ -103,13 +107,14 @@ def decode_chunk(pictures: Sequence[Any], root: Path | None, short_side: int) ->
     clipped = 0
     for picture in pictures:
         if root is None:
-            small = _smaller_array(picture, short_side)
+            small = _with_channels(_smaller_array(picture, short_side), channels)
             pixels.append(small.tobytes())
             sizes.append((small.shape[0], small.shape[1]))
         else:
             path = f"{root}/{picture}"
             try:
                 image, clips = decode(path, short_side)
+                image = image if channels == 3 else image.convert("L")
                 pixels.append(image.tobytes())
             except MemoryError:
                 raise
@@ -121,7 +126,6 @@ def decode_chunk(pictures: Sequence[Any], root: Path | None, short_side: int) ->
             clipped += clips
         kept.append(True)
     joined = b"".join(pixels)
-    channels = 3 if root is not None else pictures[0].shape[2]
     return Chunk(
         pixels=joined,
         length=len(joined),
@@ -156,3 +160,12 @@ def _smaller_array(pixels: np.ndarray, short_side: int) -> np.ndarray:
         return pixels
     small = smaller(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), short_side)
     return np.asarray(small).reshape(small.height, small.width, -1)
+
+
+def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Grey as three equal channels, or colours as grey, by Pillow's weights."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.repeat(3, 2)
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]

@@ -195,12 +195,13 @@ def _write_pictures(
     progress: Progress | None,
 ) -> _Index:
     index = _Index(contents)
-    root, handle = contents.root, f.fileno()
+    handle = f.fileno()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files
         for part, own in contents.parts.items():
+            form = pools.Form(contents.root_of(part), short_side, contents.channels)
             with contextlib.closing(
-                pools.decoded(own.pictures, root, short_side, each[part], handle, index.end)
+                pools.decoded(own.pictures, form, each[part], handle, index.end)
             ) as chunks:
                 for chunk in chunks:
                     if chunk.broken and not skip:
@@ -228,7 +229,11 @@ def _labels(contents: Contents) -> np.ndarray:
 def _paths(contents: Contents, kept: np.ndarray) -> np.ndarray:
     if contents.root is None:
         return np.zeros(0, np.uint8)
-    paths = [path for part in contents.parts.values() for path in part.pictures]
+    paths = [
+        path
+        for name, part in contents.parts.items()
+        for path in (part.pictures if contents.root_of(name) else [""] * len(part.labels))
+    ]
     blob = b"\0".join(os.fsencode(path) for path, keep in zip(paths, kept, strict=True) if keep)
     return np.frombuffer(blob, np.uint8)
 
@@ -241,15 +246,16 @@ def _predict(contents: Contents, folder: Path, short_side: int, large: bool) -> 
     average = {}
     for name, part in contents.parts.items():
         n = len(part.labels)
-        if contents.root is None:
-            h, w, c = part.pictures.shape[1:]
-            each = h * w * c * min(1.0, short_side / min(h, w)) ** 2
+        root = contents.root_of(name)
+        if root is None:
+            h, w = part.pictures.shape[1:3]
+            each = h * w * contents.channels * min(1.0, short_side / min(h, w)) ** 2
         else:
             areas = []
             for path in part.pictures[:: max(1, n // SAMPLED)]:
-                with contextlib.suppress(Exception), Image.open(f"{contents.root}/{path}") as image:
+                with contextlib.suppress(Exception), Image.open(f"{root}/{path}") as image:
                     w, h = image.size
-                    areas.append(3 * w * h * min(1.0, short_side / min(h, w)) ** 2)
+                    areas.append(contents.channels * w * h * min(1.0, short_side / min(h, w)) ** 2)
             each = sum(areas) / max(1, len(areas))
         average[name] = each
         needed += n * each

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from autokd.cache import default_cache
-from autokd.data import packfile, packing, sources, splits
+from autokd.data import packfile, packing, sources
 from autokd.data.packfile import Pack
 from autokd.data.sources import Contents
 from autokd.errors import UserError
@@ -39,39 +39,85 @@ def pack(
     ``large``: packs above 20 GB are made too (default: where ``AUTOKD_LARGE`` is 1). Raises
     :class:`UserError`.
     """
-    where = downloads_folder(data_dir)
-    name = settings.name
     large = os.environ.get("AUTOKD_LARGE") == "1" if large is None else large
-    if name.startswith(data_names.FOLDER):
-        named = data_dir or os.environ.get("AUTOKD_DATA")
-        name = data_names.FOLDER + str(sources.resolve(name, where if named else None))
-        where = Path()  # of no account from here on
     skip = settings.on_error == "skip"
-    return _pack(name, settings.short_side, skip, where, default_cache() / "data", large)
+    where, names = _names(settings, data_dir)
+    return _pack(names, settings.short_side, skip, where, default_cache() / "data", large)
+
+
+def _names(settings: DataSettings, data_dir: str | Path | None) -> tuple[Path, tuple[str, ...]]:
+    """The folder of downloads, of no account where there are folders alone; and what the pack is
+    made of: the data, and the pictures that are added without labels. Folders by their whole path.
+    """
+    where = downloads_folder(data_dir)
+    looked = where if data_dir or os.environ.get("AUTOKD_DATA") else None
+    named = {"data/name": settings.name, "data/unlabelled": settings.unlabelled}
+    names = tuple(
+        data_names.FOLDER + str(sources.resolve(name, looked, key)) if _is_folder(name) else name
+        for key, name in named.items()
+        if name is not None
+    )
+    return (Path() if all(map(_is_folder, names)) else where), names
+
+
+def _is_folder(name: str | None) -> bool:
+    return name is not None and name.startswith(data_names.FOLDER)
+
+
+def contents(settings: DataSettings) -> Contents:
+    """What the recipe's pack is made of, as it lies there now."""
+    where, names = _names(settings, None)
+    return _joined(names, _read(names, where))
+
+
+def _read(names: tuple[str, ...], data_dir: Path) -> list[Callable[[], Contents]]:
+    """Each of what a pack is made of, read when it is asked for, once."""
+    readers = (sources.contents, sources.unlabelled)
+    return [
+        functools.cache(functools.partial(read, name, data_dir))
+        for read, name in zip(readers, names, strict=False)
+    ]
+
+
+def _joined(names: tuple[str, ...], parts: list[Callable[[], Contents]]) -> Contents:
+    found = parts[0]()
+    for more in parts[1:]:
+        found = found._replace(parts=found.parts | more().parts)
+    return found._replace(listing=_listing(names, parts) or found.listing)
+
+
+def _listing(names: tuple[str, ...], parts: list[Callable[[], Contents]]) -> str | None:
+    """The hash of the folders' files; None where there is no folder: published sets do not
+    change.
+    """
+    listings = [p().listing for n, p in zip(names, parts, strict=True) if _is_folder(n)]
+    return "+".join(listings) or None
 
 
 @functools.lru_cache(maxsize=4)
-def _pack(name: str, short_side: int, skip: bool, data_dir: Path, cache: Path, large: bool) -> Pack:
-    contents = functools.cache(lambda: sources.contents(name, data_dir))
-    if name in data_names.EMBEDDED:
-        return packing.in_memory(contents(), name)
+def _pack(
+    names: tuple[str, ...], short_side: int, skip: bool, data_dir: Path, cache: Path, large: bool
+) -> Pack:
+    parts = _read(names, data_dir)
+    if len(names) == 1 and names[0] in data_names.EMBEDDED:
+        return packing.in_memory(parts[0](), names[0])
     return obtain(
-        manifest_path(name, short_side, cache),
-        contents,
-        name,
+        manifest_path(names, short_side, cache),
+        lambda: _joined(names, parts),
+        " + ".join(names),
         short_side=short_side,
         skip=skip,
         large=large,
-        fresh=lambda: contents().listing if name.startswith(data_names.FOLDER) else None,
+        fresh=lambda: _listing(names, parts),
     )
 
 
-def manifest_path(name: str, short_side: int, cache: Path) -> Path:
-    """The manifest of a set's pack. Named sets are the published ones, wherever they lie; a folder
-    is its path.
+def manifest_path(names: tuple[str, ...], short_side: int, cache: Path) -> Path:
+    """The manifest of a pack. Named sets are the published ones, wherever they lie; a folder is its
+    path.
     """
-    readable = re.sub("[^A-Za-z0-9._-]+", "-", Path(name).name or name)[-40:]
-    key = hashlib.sha256(json.dumps([name, short_side]).encode()).hexdigest()[:12]
+    readable = re.sub("[^A-Za-z0-9._-]+", "-", Path(names[0]).name or names[0])[-40:]
+    key = hashlib.sha256(json.dumps([*names, short_side]).encode()).hexdigest()[:12]
     return cache / f"{readable}-{key}.json"
 
 
@@ -145,21 +191,6 @@ class ProgressLine:
             left = (now - self.began) * (total - done) / max(done, 1)
             text = f"packing {self.name}: {done:,} of {total:,} pictures, {left:.0f} s left"
             print(text, end="\r" if live and done < total else "\n", file=sys.stderr, flush=True)
-
-
-def notes(settings: DataSettings) -> list[str]:
-    """What one would not expect of the data: that every picture has to be enlarged for the recipe's
-    resolution, that val/ is read as test. UserError as :func:`pack`.
-    """
-    found = pack(settings)
-    out = [told] if (told := splits.note(found, settings)) else []
-    largest = int(found.sizes.min(1).max())
-    if largest < settings.resolution:
-        out.append(
-            f"data/resolution is {settings.resolution}, and no picture's short side has more than"
-            f" {largest} px: all are enlarged"
-        )
-    return out
 
 
 def verify(settings: DataSettings, *, data_dir: str | Path | None = None) -> str:

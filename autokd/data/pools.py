@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autokd.data.decoding import Chunk, decode_chunk
 from autokd.errors import UserError
@@ -25,9 +25,15 @@ FORK_FROM = 2000  # files from which processes are worth their start
 MAX_WORKERS = 16
 
 
-def decoded(
-    pictures: Any, root: Path | None, short_side: int, each: float, handle: int, end: int
-) -> Generator[Chunk]:
+class Form(NamedTuple):
+    """How pictures are decoded: from where, and what they become."""
+
+    root: Path | None  # of files; None where pictures are arrays
+    short_side: int
+    channels: int
+
+
+def decoded(pictures: Any, form: Form, each: float, handle: int, end: int) -> Generator[Chunk]:
     """The pictures of one part in their order.
 
     ``each``: bytes of a picture, about. Processes write the pixels themselves, to the file
@@ -36,12 +42,12 @@ def decoded(
     workers = min(_cores(), MAX_WORKERS)
     size = int(min(max(CHUNK / max(each, 1), 8), 128))
     chunks = [pictures[i : i + size] for i in range(0, len(pictures), size)]
-    if workers == 1 or root is None:
-        yield from (decode_chunk(chunk, root, short_side) for chunk in chunks)
+    if workers == 1 or form.root is None:
+        yield from (decode_chunk(chunk, *form) for chunk in chunks)
     elif _may_fork(len(pictures)):
-        yield from _by_processes(workers, chunks, root, short_side, handle, end)
+        yield from _by_processes(workers, chunks, form, handle, end)
     else:
-        yield from _by_threads(workers, chunks, root, short_side)
+        yield from _by_threads(workers, chunks, form)
 
 
 def _cores() -> int:
@@ -50,11 +56,9 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _by_threads(
-    workers: int, chunks: Sequence[Any], root: Path, short_side: int
-) -> Generator[Chunk]:
+def _by_threads(workers: int, chunks: Sequence[Any], form: Form) -> Generator[Chunk]:
     with ThreadPoolExecutor(workers) as pool:
-        jobs = (pool.submit(decode_chunk, chunk, root, short_side) for chunk in chunks)
+        jobs = (pool.submit(decode_chunk, chunk, *form) for chunk in chunks)
         ahead = deque(itertools.islice(jobs, 2 * workers))
         try:
             while ahead:
@@ -78,7 +82,7 @@ def _may_fork(files: int) -> bool:
 
 
 def _by_processes(
-    workers: int, chunks: Sequence[Any], root: Path, short_side: int, handle: int, end: int
+    workers: int, chunks: Sequence[Any], form: Form, handle: int, end: int
 ) -> Iterator[Chunk]:
     """Process w decodes chunks w, w + workers, …, is told where its pixels begin in the file, and
     writes them there.
@@ -95,7 +99,7 @@ def _by_processes(
             pipes.append(here)
             process = fork.Process(
                 target=_serve,
-                args=(there, pipes, chunks[w::workers], root, short_side, handle),
+                args=(there, pipes, chunks[w::workers], form, handle),
                 daemon=True,
             )
             process.start()
@@ -106,7 +110,7 @@ def _by_processes(
             yield from _received(pipes, len(chunks), end)
         except (EOFError, ConnectionError):
             raise UserError(
-                f"{root}: a process that decodes pictures was killed; is there enough memory"
+                f"{form.root}: a process that decodes pictures was killed; is there enough memory"
                 f" for {workers} of them?"
             ) from None
     finally:
@@ -142,8 +146,7 @@ def _serve(
     pipe: Any,
     parents: Sequence[Any],
     chunks: Sequence[Any],
-    root: Path,
-    short_side: int,
+    form: Form,
     handle: int,
 ) -> None:
     """A child's whole life. ``parents``: the parent's ends of all pipes so far, which this process
@@ -155,7 +158,7 @@ def _serve(
     # the parent is gone; or it is told by this pipe's end
     with contextlib.suppress(EOFError, ConnectionError, MemoryError):
         for i, chunk in enumerate([*chunks, None]):
-            made = decode_chunk(chunk, root, short_side) if chunk is not None else None
+            made = decode_chunk(chunk, *form) if chunk is not None else None
             if i:  # only now, when the answer has long been there
                 try:
                     write_at(handle, before, pipe.recv())

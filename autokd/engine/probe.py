@@ -34,7 +34,8 @@ class Probe:
         whole = data.load(base.data, self.store.device)
         self.all = len(whole.train)
         self.classes = len(whole.classes)
-        self.few = min(self.all, max(SAMPLE, 4 * self.classes, 4 * base.train.batch_size))
+        own = self.all - whole.summary["unlabelled"]
+        self.few = min(own, max(SAMPLE, 4 * self.classes, 4 * base.train.batch_size))
         self.width = 0  # of a teacher's embedding, where one is a table
         self.began = time.monotonic()
 
@@ -68,7 +69,8 @@ class Probe:
             least["teacher/train/epochs"] = 1
         short = recipe.with_(least)
         if self.few < self.all:
-            short = short.with_({"data/limit": self.few, "data/labelled": None})
+            fewer = {"data/limit": self.few, "data/labelled": None, "data/unlabelled": None}
+            short = short.with_(fewer)
         return short
 
     def _scaled(self, run: Run, seconds: float) -> float:

@@ -110,7 +110,7 @@ def recipe_text(student: ExportedStudent) -> str:
     data = made.to_dict()
     for path, file in recipe.files(made).items():
         name = Path(file).name
-        scheme = "folder:" if path == "data/name" else ""
+        scheme = "folder:" if path.startswith("data/") else ""
         document.put(data, path, f"{scheme}{name}")
         comments.append(
             f"It needs a file of yours: lay {name} beside it, or say --set {path}={scheme}PATH"

@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autokd import recipe
-from autokd.data import sources
 from autokd.errors import UserError
 from autokd.export import checksums
 from autokd.export.claim import Claim, read
 from autokd.export.explanations import CHANCE, explanations
-from autokd.recipe import Recipe, data_names
+from autokd.recipe import Recipe
 from autokd.recipe.document import Document
 from autokd.study.statistics import mean_interval, prediction_interval
 
@@ -168,10 +167,8 @@ def _data(claim: Claim, out: Reproduction) -> tuple[Dataset | None, str]:
     except UserError as e:
         out.reasons.append(f"data: {e}")
         return None, device
-    if (
-        spec.name.startswith(data_names.FOLDER)
-        and (now := _repacked(spec, pack)) != pack.fingerprint
-    ):
+    in_folders = any(path.startswith("data/") for path in recipe.files(claim.made))
+    if in_folders and (now := _repacked(spec, pack)) != pack.fingerprint:
         where = pack.manifest and pack.manifest.name
         out.reasons.append(
             f"data: pictures of {spec.name} have changed, though size and date are those of the"
@@ -193,16 +190,13 @@ def _repacked(spec: recipe.DataSettings, pack: Pack) -> str:
     """The fingerprint of a folder's pictures as the files are now: a pack trusts a file whose size
     and date are as they were.
     """
-    from autokd import data
-    from autokd.data import packfile, packing
+    from autokd.data import packfile, packing, packs
 
     assert pack.manifest is not None
-    folder = data.downloads_folder()
-    contents = sources.contents(f"{data_names.FOLDER}{sources.resolve(spec.name, folder)}", folder)
     with tempfile.TemporaryDirectory(dir=pack.manifest.parent, prefix=".again-") as scratch:
         manifest = Path(scratch) / pack.manifest.name
         packing.write(
-            contents,
+            packs.contents(spec),
             manifest,
             spec.name,
             short_side=spec.short_side,

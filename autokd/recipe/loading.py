@@ -79,8 +79,10 @@ def files(r: Recipe) -> dict[str, str]:
     for name, start in starts.items():
         named = {"weights": start.file, "labels": start.labels}
         out |= {f"{name}/{key}": file for key, file in named.items() if file}
-    if r.data.name.startswith(FOLDER):
-        out["data/name"] = r.data.name.removeprefix(FOLDER)
+    pictures = {"data/name": r.data.name, "data/unlabelled": r.data.unlabelled or ""}
+    for path, name in pictures.items():
+        if name.startswith(FOLDER):
+            out[path] = name.removeprefix(FOLDER)
     return out
 
 
@@ -124,7 +126,7 @@ def placed(r: Recipe, doc: Document) -> Recipe:
             hint = f"if you trust the document, name it yourself: --set {path}=…"
             problems.append(doc.problem(path, rule, name, hint))
         looked_at[name] = places
-        if path != "data/name":
+        if not path.startswith("data/"):
             changes[path] = str(whole)
         # what is found from the current folder and below --data-dir keeps its short name
         elif not typed and whole.is_dir() and whole not in places[1:FOLDERS]:

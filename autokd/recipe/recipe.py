@@ -57,6 +57,7 @@ LATER: dict[str, Any] = {
     }.items()
 } | {
     "data/crop_share": 1.0,
+    "data/unlabelled": None,
     "data/augment/color_jitter/brightness": 0.0,
     "data/augment/color_jitter/contrast": 0.0,
     "data/augment/color_jitter/saturation": 0.0,
@@ -260,12 +261,12 @@ class Recipe(Block):
         scratch = self.distill["teaching"].get("scratch")
         models = [self.student.model, *(a.model for a in self.assistants), self.teacher.model]
         cards = [network_names.card(name) for name in [*models, *([scratch] if scratch else [])]]
-        source = data_names.SOURCES.get(self.data.name)
+        named = [data_names.SOURCES.get(n) for n in (self.data.name, self.data.unlabelled) if n]
         return plugins.hashes(
             [
                 *(card.build for card in cards),
                 *(chosen.method.fn for chosen in self.methods),
-                source.read if source else None,
+                *(source.read for source in named if source),
             ]
         )
 

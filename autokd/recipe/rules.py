@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def _source(r: Recipe) -> list[Finding]:
-    if problem := data_names.problem(r.data.name):
-        return [Finding("data/name", *problem)]
+    named = {"data/name": r.data.name, "data/unlabelled": r.data.unlabelled}
+    found = [(path, data_names.problem(name)) for path, name in named.items() if name is not None]
+    if wrong := [Finding(path, *problem) for path, problem in found if problem]:
+        return wrong
     if r.data.group_by is None:
         return []
     path, pattern = "data/group_by", r.data.group_by

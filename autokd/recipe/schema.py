@@ -166,6 +166,16 @@ class DataSettings(Block):
         int | None,
         Field(ge=1, description="only so many training pictures keep their label, stratified"),
     ] = None
+    unlabelled: Annotated[
+        str | None,
+        Field(
+            description=(
+                "pictures without labels for training, beside the others: folder:PATH (all below"
+                " it) or a data set's training part; those that are among the data's own are left"
+                " out"
+            )
+        ),
+    ] = None
     label_noise: Annotated[
         float,
         Field(ge=0, lt=1, description="fraction of training labels replaced by another class"),

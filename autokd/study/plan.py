@@ -156,7 +156,7 @@ def needs(space: Space) -> tuple[set[str], set[str]]:
             weights |= {
                 file
                 for path, file in files(made).items()
-                if path != "data/name" and reads(made, path)
+                if not path.startswith("data/") and reads(made, path)
             }
     return networks, weights
 

@@ -80,7 +80,7 @@ def test_two_processes_pack_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         threading.Thread(
             target=lambda: found.append(
                 packs._pack.__wrapped__(
-                    f"folder:{root}", 64, False, tmp_path, tmp_path / "cache/data", False
+                    (f"folder:{root}",), 64, False, tmp_path, tmp_path / "cache/data", False
                 ).fingerprint
             )
         )

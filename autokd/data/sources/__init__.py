@@ -2,8 +2,17 @@
 in :mod:`autokd.recipe.data_names`.
 """
 
-from autokd.data.sources.folders import EXTENSIONS, folder, resolve
-from autokd.data.sources.named import contents
+from autokd.data.sources.folders import EXTENSIONS, UNLABELLED, folder, resolve
+from autokd.data.sources.named import contents, unlabelled
 from autokd.data.sources.parts import Contents, Part
 
-__all__ = ["EXTENSIONS", "Contents", "Part", "contents", "folder", "resolve"]
+__all__ = [
+    "EXTENSIONS",
+    "UNLABELLED",
+    "Contents",
+    "Part",
+    "contents",
+    "folder",
+    "resolve",
+    "unlabelled",
+]

@@ -18,11 +18,12 @@ EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 TRAIN = ("train", "training")
 VALIDATION = ("val", "valid", "validation", "dev")
 TEST = ("test", "testing")
+UNLABELLED = "unlabelled"  # a part of pictures without labels
 
 
-def resolve(name: str, data_dir: Path | None) -> Path:
+def resolve(name: str, data_dir: Path | None, key: str = "data/name") -> Path:
     """The absolute path that ``folder:PATH`` means: from the current folder, else from
-    ``data_dir``. Raises :class:`UserError`.
+    ``data_dir``. ``key``: the recipe's path that says it. Raises :class:`UserError`.
 
     In a search's worker the current folder is the one where the search was started; Ray has moved
     the process elsewhere.
@@ -35,17 +36,17 @@ def resolve(name: str, data_dir: Path | None) -> Path:
             return path
         if path.exists():
             raise UserError(
-                f"data/name: {path} is a file; folder: takes a folder with one folder of pictures"
-                " for each class"
+                f"{key}: {path} is a file; folder: takes a folder"
+                + (" with one folder of pictures for each class" if key == "data/name" else "")
             )
     tried = [*loading.looked_at.get(name.removeprefix(FOLDER), []), *tried]
     above = tried[0].parent
     beside = [p.name for p in above.iterdir() if p.is_dir()] if above.is_dir() else None
     hint = nearest(given.name, beside) if beside is not None else ""
     raise UserError(
-        f"data/name: there is no folder {' nor '.join(map(str, dict.fromkeys(tried)))}"
+        f"{key}: there is no folder {' nor '.join(map(str, dict.fromkeys(tried)))}"
         + (f"; {hint}" if hint else "")
-        + f"; lay it there, or name it: --set data/name={FOLDER}PATH, or --data-dir and the folder"
+        + f"; lay it there, or name it: --set {key}={FOLDER}PATH, or --data-dir and the folder"
         " above it"
     )
 
@@ -74,6 +75,23 @@ def folder(root: Path) -> Contents:
     if test:
         parts["test"] = test
     return class_folders(root, parts)
+
+
+def loose(root: Path) -> Contents:
+    """All pictures below a folder, wherever they lie in it, without labels. Raises
+    :class:`UserError` where there are none.
+    """
+    files = sorted(_files(str(root), ""))
+    if not files:
+        endings = ", ".join(sorted(EXTENSIONS))
+        raise UserError(
+            f"data/unlabelled: {root}: there are no pictures in it (files that end in {endings})"
+        )
+    listing = hashlib.sha256()
+    for path, size, changed in files:
+        listing.update(f"{path}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
+    part = Part([path for path, _, _ in files], [-1] * len(files), root)
+    return Contents([], {UNLABELLED: part}, root, listing.hexdigest())
 
 
 def class_folders(root: Path, tops: dict[str, Path]) -> Contents:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autokd.data.sources import archives, embedded, imagenet, torchvision_sets
-from autokd.data.sources.folders import folder, resolve
-from autokd.data.sources.parts import Contents
+from autokd.data.sources.folders import UNLABELLED, folder, loose, resolve
+from autokd.data.sources.parts import Contents, Part
 from autokd.errors import UserError
 from autokd.recipe.data_names import FOLDER, SOURCES, names, problem
 
@@ -35,6 +35,18 @@ def contents(name: str, data_dir: Path) -> Contents:
         return found
     rule, value, hint = problem(name) or ("", "", "")
     raise UserError(f"data/name: {rule} {value!r}; {hint}")
+
+
+def unlabelled(name: str, data_dir: Path) -> Contents:
+    """The pictures of a recipe's ``data/unlabelled``: all below a folder, or the training part of a
+    set. Raises :class:`UserError`.
+    """
+    if name.startswith(FOLDER):
+        return loose(resolve(name, data_dir, "data/unlabelled"))
+    found = contents(name, data_dir)
+    train = found.parts["train"]
+    part = Part(train.pictures, [-1] * len(train.labels), found.root)
+    return Contents([], {UNLABELLED: part}, found.root)
 
 
 def _as_published(name: str, found: Contents) -> None:
