@@ -26,10 +26,21 @@ from tests.helpers.pictures import PETS, PETS_SPACE, forget, tree  # noqa: E402
 Once = Callable[[str, Callable[[Path], None]], Path]
 
 
+def skip_without_gpu(items: list[pytest.Item]) -> None:
+    wanted = [item for item in items if item.get_closest_marker("gpu")]
+    if wanted and os.environ.get("AUTOKD_GPU_TESTS_ON", "cuda") == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in wanted:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long is begun first: half of it leads each half of the list, which is what two
     processes begin with.
     """
+    skip_without_gpu(items)
     long = [item for item in items if item.get_closest_marker("long")]
     others = [item for item in items if item not in set(long)]
     middle = len(others) // 2
