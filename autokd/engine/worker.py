@@ -5,6 +5,7 @@ MLflow or the other trials.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import resource
 import time
@@ -149,9 +150,10 @@ class Worker(tune.Trainable):
         # for the report's reliability diagram
         if self.job.role not in {"trial", "baseline", TUNING} and len(run.data.validation):
             logits = run.logits(run.validation)
+            own = run.teacher_logits_of(run.data.validation)
             facts["reliability"] = metrics.reliability(logits, run.data.validation.labels)
             if self.job.role in {FINALIST, *CONTROLS}:
-                sha256 = self._keep(self.job.folder, "validation", logits, run.data.validation)
+                sha256 = self._keep(run, self.job.folder, "validation", logits, own)
                 facts["outcomes"] = {"validation": sha256}
         return networks.weights_hash(run.result), facts | counts
 
@@ -221,9 +223,9 @@ class Worker(tune.Trainable):
             run = self._stored(where)
             split = run.data.read_test()
             if len(split):
-                logits = run.logits_of(split)
-                results[trial] = run.measured_on(split, logits)
-                kept[trial] = {"test": self._keep(Path(where), "test", logits, split)}
+                logits, own = run.logits_of(split), run.teacher_logits_of(split)
+                results[trial] = run.measured_on(split, logits, own)
+                kept[trial] = {"test": self._keep(run, Path(where), "test", logits, own)}
         return self._said("tested", results=results, outcomes=kept)
 
     def _rebuild(self) -> Report:
@@ -237,8 +239,9 @@ class Worker(tune.Trainable):
             except (UserError, ValueError, OSError, RuntimeError):
                 continue
             if len(split := run.data.validation):
-                logits = run.logits_of(split)
-                kept[trial] = {"validation": self._keep(Path(where), "validation", logits, split)}
+                logits, own = run.logits_of(split), run.teacher_logits_of(split)
+                sha256 = self._keep(run, Path(where), "validation", logits, own)
+                kept[trial] = {"validation": sha256}
         return self._said("rebuilt", outcomes=kept)
 
     def _stored(self, where: str) -> Any:
@@ -252,12 +255,18 @@ class Worker(tune.Trainable):
         networks.load_weights(run.result, str(self.folder / where / "student.safetensors"))
         return run
 
-    def _keep(self, where: Path, part: str, logits: Any, split: Any) -> str:
-        """Write down what came of each picture. Returns the file's hash."""
-        from autokd.train import metrics
+    def _keep(self, run: Any, where: Path, part: str, logits: Any, teacher: Any) -> str:
+        """Write down what came of each picture, by the student and its teacher. Returns the file's
+        hash.
+        """
+        from autokd.train import metrics, mistakes
 
-        columns = {k: v.cpu() for k, v in metrics.outcomes(logits, split.labels).items()}
-        return outcomes.write(self.folder / where, part, columns | {"case": split.cases})
+        split = run.data.validation if part == "validation" else run.data.read_test()
+        columns = metrics.outcomes(logits, split.labels, teacher)
+        columns |= mistakes.shown(columns, split.pictures)
+        found = {k: v.cpu() for k, v in columns.items()} | {"case": split.cases}
+        classes = list(json.dumps(run.data.classes).encode())
+        return outcomes.write(self.folder / where, part, found | {"classes": classes})
 
     def cleanup(self) -> None:
         self.run = None

@@ -3,6 +3,11 @@
 A file holds columns of ``[N]``, in the split's order: ``correct``, ``nll`` and ``entropy`` (nats),
 ``confidence``, and ``case`` (a picture's group where `data/group_by` makes groups, else the
 picture). Its hash stands in the ledger, so that what was changed or cut short is not believed.
+
+For the report there are also ``label``, ``predicted`` and, where the run had a teacher,
+``teacher`` (all three a class) and ``teacher_confidence``; ``mistake`` ``[K]``, the rows of a few
+pictures that were wrong, and ``picture`` ``[K, H, W, C]`` uint8, small; and the ``classes``, a JSON
+list in UTF-8. Files of older studies lack these.
 """
 
 from __future__ import annotations
@@ -33,7 +38,8 @@ def write(folder: Path, part: str, columns: Mapping[str, Any]) -> str:
     import numpy as np
     from safetensors.numpy import save
 
-    kinds = {"correct": np.uint8, "case": np.int64}
+    whole = dict.fromkeys(("case", "label", "predicted", "teacher", "mistake"), np.int64)
+    kinds = whole | dict.fromkeys(("correct", "picture", "classes"), np.uint8)
     raw = save({k: np.asarray(v).astype(kinds.get(k, np.float32)) for k, v in columns.items()})
     write_atomically(folder / file(part), raw)
     return hashlib.sha256(raw).hexdigest()

@@ -396,13 +396,17 @@ class Run:
     def test(self) -> dict[str, float]:
         """Read the test pictures. Whoever calls this writes down that it did."""
         split: Split = self.data.read_test()
-        return self.measured_on(split, self.logits_of(split))
+        return self.measured_on(split, self.logits_of(split), self.teacher_logits_of(split))
 
-    def measured_on(self, split: Split, logits: Tensor) -> dict[str, float]:
+    def teacher_logits_of(self, split: Split) -> Tensor | None:
+        """The full teacher's ``[N, C]`` logits for a split's pictures; None where none teaches."""
+        return self.members[-1].logits_of(split) if self.members else None
+
+    def measured_on(self, split: Split, logits: Tensor, teacher: Tensor | None) -> dict[str, float]:
         """What the student's logits on the test pictures are worth, and how good its teacher is."""
         found = metrics.evaluate(logits, split.labels)
-        if self.members:
-            found["teacher_accuracy"] = self.members[-1].accuracy_on(split)
+        if teacher is not None:
+            found["teacher_accuracy"] = metrics.evaluate(teacher, split.labels)["accuracy"]
         return {f"test/{k}": v for k, v in found.items()}
 
     def save(self, path: Path) -> None:

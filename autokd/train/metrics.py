@@ -39,13 +39,21 @@ def relabelled(logits: Tensor, labels: Tensor) -> float:
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))
 
 
-def outcomes(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Picture by picture ``[N]``, at temperature 1: whether it was ``correct``, its ``nll`` and
-    ``entropy`` in nats, and the ``confidence``, the largest probability.
+def outcomes(logits: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
+    """Picture by picture ``[N]``, at temperature 1: the true class (``label``) and the
+    ``predicted`` one, whether they are equal (``correct``), the ``nll`` and ``entropy`` in nats,
+    and the ``confidence``, the largest probability. With the teacher's logits also its
+    prediction, ``teacher``, and its confidence, ``teacher_confidence``.
     """
     log_p = logits.double().log_softmax(1)
     confidence, guess = log_p.exp().max(1)
-    return {
+    found = {}
+    if teacher is not None:
+        sure, said = teacher.double().softmax(1).max(1)
+        found = {"teacher": said, "teacher_confidence": sure}
+    return found | {
+        "label": labels,
+        "predicted": guess,
         "correct": guess == labels,
         "nll": -log_p.gather(1, labels[:, None])[:, 0],
         "confidence": confidence,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autokd import recipe
+from autokd import data, recipe
 from autokd import space as spaces
 from autokd.engine.bridge import Bridge, write_recipe
 from autokd.errors import UserError
@@ -284,6 +284,15 @@ def test_a_finalist_keeps_what_came_of_each_picture(
     ]
     assert sum(gaps) == pytest.approx(last["metrics"]["val/ece"], abs=1e-4)
     assert len(set(own["case"])) == len(own["case"])
+    assert ((own["label"] == own["predicted"]) == own["correct"]).all()
+    agreed = (own["teacher"] == own["predicted"]).mean()
+    assert agreed == pytest.approx(last["metrics"]["val/agreement"])
+    wrong = own["mistake"]
+    assert len(wrong) == min(24, (own["correct"] == 0).sum()) and not own["correct"][wrong].any()
+    assert (np.diff(own["confidence"][wrong]) <= 0).all()
+    seen = data.load(recipe.parse(made).data).validation.pictures[wrong].permute(0, 2, 3, 1)
+    assert (own["picture"] == seen.numpy()).all()
+    assert len(json.loads(bytes(own["classes"]))) == 10
 
     students = {"5": trial.folder.as_posix()}
     file = tmp_path / trial.folder / "outcomes-validation.safetensors"
