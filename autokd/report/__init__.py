@@ -7,8 +7,8 @@ escaped in HTML, in the charts' JSON and for plotly's own markup, and the page's
 script run but the two that it was made with. Curves are thinned out in long studies.
 
     ledger ─ study_data ─→ answer (the first line, what else must be said, tiles)
-                     ├───→ sections: results · trials · coordinates · fanova · learning
-                     │      · trust · times
+                     ├───→ sections: results · mistakes · trials · path · coordinates · fanova
+                     │      · slices · learning · trust · budget · times
                      └───→ frame (provenance, the policy, page.css and page.js) ─→ one file
 
 ``parts`` has the text and tables, ``charts`` the figures that all of these are made of. A section
@@ -21,14 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autokd.files import write_atomically
-from autokd.report.answer import about, first_line, notes, tiles
+from autokd.report.answer import about, first_line, notes, tiles, use_it
+from autokd.report.budget import by_branch
 from autokd.report.charts import thin
 from autokd.report.coordinates import parallel
 from autokd.report.fanova import importance, importances
-from autokd.report.frame import document, provenance
+from autokd.report.frame import document, provenance, sections
 from autokd.report.learning import best_so_far, curves
+from autokd.report.mistakes import beside_teacher, classes, gallery
 from autokd.report.parts import esc
+from autokd.report.path import to_the_winner
 from autokd.report.results import confirmed, recipe
+from autokd.report.slices import one_by_one
 from autokd.report.study_data import StudyData
 from autokd.report.times import spent, time_spent
 from autokd.report.trials import leaderboard, pareto
@@ -53,14 +57,20 @@ __all__ = [
 
 SECTIONS = {
     "Result": confirmed,
+    "Class by class": classes,
+    "Student and teacher": beside_teacher,
+    "Mistakes": gallery,
     "Leaderboard of the search": leaderboard,
+    "From the base to the winner": to_the_winner,
     "Quality against cost": pareto,
     "What was tried": parallel,
     "What mattered": importances,
+    "One parameter at a time": one_by_one,
     "Learning curves": curves,
     "Best so far": best_so_far,
     "Calibration": calibration,
     "Do early epochs predict the end?": rank_correlation,
+    "Where the epochs went": by_branch,
     "Where the time went": time_spent,
     "Recipe": recipe,
 }
@@ -92,11 +102,9 @@ def page(folder: Path) -> Page:
         f'<p class="study">{esc(about(study))}</p><h1>{esc(headline)} <span'
         f' class="choice">{esc(choice)}</span></h1>{notes(study)}{tiles(study)}'
     )
-    sections = [(title, section(study)) for title, section in SECTIONS.items()]
-    body = f"<header>{header}</header>" + "".join(
-        f"<section><h2>{esc(title)}</h2>{content}</section>"
-        for title, content in sections
-        if content
+    drawn = {title: section(study) for title, section in SECTIONS.items()}
+    body = f"<header>{header}{use_it(study)}</header>" + sections(
+        {title: content for title, content in drawn.items() if content}
     )
     return Page(
         document(study.title, body + provenance(study)), headline, f"{headline} {choice}".strip()

@@ -127,6 +127,18 @@ def _test(best: Result, metric: str) -> list[str]:
     ]
 
 
+def use_it(study: StudyData) -> str:
+    """The commands that put the answer to use; nothing where there is none yet."""
+    if study.best is None:
+        return ""
+    command = f"autokd export {study.name}"
+    return (
+        f'<p class="use">Use it: <code>{esc(command)}</code> writes a folder with the weights, a'
+        " loader, ONNX and the recipe;"
+        ' <a href="#recipe">the recipe</a> trains it again.</p>'
+    )
+
+
 def tiles(study: StudyData) -> str:
     """The numbers that people ask for first."""
     shown = [*_results(study), *_teachers(study), _trials(study)]

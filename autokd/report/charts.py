@@ -24,21 +24,57 @@ MARK = {"finalist": "circle", "control-kd": "square", "control-ce": "diamond"}
 MARK |= {"tuned-kd": "square-open", "tuned-ce": "diamond-open"}
 DASH = {"finalist": "solid", "control-kd": "dash", "control-ce": "dot"}
 DASH |= {"tuned-kd": "longdash", "tuned-ce": "dashdot"}
+# What a colour becomes on a dark page, where it would not be seen, or would glare: the page's
+# script puts it in.
+DARK = {
+    BLUE: "#6cc0ff",
+    SKY: "#3f83b3",
+    GREY: "#b4bac1",
+    VERMILION: "#f08a45",
+    "#8a5f00": "#d9a53c",
+    "#000000": "#ffffff",
+    "#1c1f23": "#e4e7ea",
+    "#e8e8e8": "#31373e",
+    "#bbbbbb": "#5c6570",
+    "#888888": "#7d8790",
+    "#444444": "#a6adb5",
+    "#222222": "#e4e7ea",
+    "#666666": "#a6adb5",
+    "#f2f2f2": "#22272d",
+    "#e4e4e4": "#2b3036",  # parallel coordinates: from what was stopped to the best fifth
+    "#c8c8c8": "#4a525b",
+    "#a5b4c4": "#566b80",
+    "#6f9fc8": "#4f86b5",
+    "#2b7bba": "#5fb0ee",
+    "#08306b": "#b9e0ff",
+    "#b5bdc6": "#4a525b",
+    "#9aa7b4": "#77838f",
+    "#a84800": "#f2a06a",
+    "#ffffff": "#16191d",
+    "#d6e6f2": "#1d3346",
+    "#6aaed6": "#2f76ab",
+    "rgba(255,255,255,0.85)": "rgba(22,25,29,0.85)",
+}
 BASE = {
     "margin": {"l": 62, "r": 16, "t": 14, "b": 48},
-    "paper_bgcolor": "white",
-    "plot_bgcolor": "white",
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
     "hovermode": "closest",
     "font": {
         "family": "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
         "size": 13,
-        "color": "#222",
+        "color": "#1c1f23",
     },
     "dragmode": False,
     "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
     "hoverlabel": {"align": "left"},
 }
-AXIS = {"gridcolor": "#e8e8e8", "zerolinecolor": "#bbb", "linecolor": "#888", "automargin": True}
+AXIS = {
+    "gridcolor": "#e8e8e8",
+    "zerolinecolor": "#bbbbbb",
+    "linecolor": "#888888",
+    "automargin": True,
+}
 
 Trace = dict[str, Any]
 Layout = dict[str, Any]
@@ -63,7 +99,8 @@ def chart(
     )
     least = f' style="min-width:{width}px"' if width else ""
     return (
-        '<figure data-chart><div class="wide"><div class="plot" role="img"'
+        '<figure data-chart><div class="wide" tabindex="0" role="group" aria-label="chart">'
+        '<div class="plot" role="img"'
         f' aria-label="{esc(caption)}"{least}></div></div><script'
         f' type="application/json">{text}</script><figcaption>{esc(caption)}</figcaption></figure>'
     )

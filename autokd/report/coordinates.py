@@ -4,18 +4,14 @@ have.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-from autokd.recipe.document import canonical
+from autokd.report.axes import Axis, Row, Rows, axis, free
 from autokd.report.charts import ORANGE, Layout, Trace, chart, highlight, strand, thin
 from autokd.report.parts import folded, note, number, plain, wrapped
 from autokd.report.study_data import StudyData
-from autokd.space.tree import Leaf, is_number
-from autokd.study.choices import branch, choices, label, settings, short
+from autokd.study.choices import branch, choices, label, settings
 from autokd.study.ledger import Trial
 
 LINES = 240  # drawn of a long study
@@ -26,9 +22,6 @@ SCALE = ["#c8c8c8", "#a5b4c4", "#6f9fc8", "#2b7bba", "#08306b"]
 STOPPED, PALE = len(SCALE), "#e4e4e4"  # as a fifth of their own
 STILL = {"showgrid": False, "zeroline": False, "fixedrange": True}
 
-Row = dict[str, Any]  # of a trial: path → value
-Rows = dict[int, Row]  # by trial
-
 
 def parallel(study: StudyData) -> str:
     """One axis a parameter; a trial whose branch does not have it runs through the lane below the
@@ -36,7 +29,7 @@ def parallel(study: StudyData) -> str:
     """
     trials = [*study.complete, *(t for t in study.ranked if t.state != "complete")]
     rows = {t.number: settings(t.varied) for t in trials}
-    paths = _free(rows.values())
+    paths = free(rows.values())
     if len(trials) < 3 or not study.complete or not paths:
         return ""
     everywhere = [p for p in paths if all(p in row for row in rows.values())]
@@ -53,19 +46,13 @@ def parallel(study: StudyData) -> str:
     )
 
 
-def _free(rows: Iterable[Row]) -> list[str]:
-    """The paths at which trials differ."""
-    rows = list(rows)
-    paths = dict.fromkeys(path for row in rows for path in row)
-    return [p for p in paths if len({canonical(r[p]) if p in r else None for r in rows}) > 1]
-
-
 def _intro(study: StudyData, trials: list[Trial], lane: bool) -> str:
     """What a line is, and by what it is ranked."""
     among = f", among those of its {label(_grouped(study))}" if _grouped(study) else ""
     text = (
-        f"Each line is a trial. Darker: the better its {study.metric} at the end of its run, one"
-        f" seed{among}; so ranked are the {len(study.complete)} trials that ran to their end."
+        f"Each line is a trial. The stronger its colour, the better its {study.metric} at the end"
+        f" of its run, one seed{among}; so ranked are the {len(study.complete)} trials that ran to"
+        " their end."
     )
     if stopped := len(trials) - len(study.complete):
         text += (
@@ -99,72 +86,12 @@ def _branches(study: StudyData, trials: list[Trial], rows: Rows) -> Iterator[str
     """A chart for each branch, of what differs within it."""
     for key in sorted({t.branch for t in trials}):
         own = [t for t in trials if t.branch == key]
-        if len(own) >= 3 and (of := _free(rows[t.number] for t in own)):
+        if len(own) >= 3 and (of := free(rows[t.number] for t in own)):
             name = branch(own[0].varied) or "all"
             yield folded(
                 f"{name}: {len(own)} trials",
                 _figure(study, own, rows, of, f"Parallel coordinates of {name}."),
             )
-
-
-# ---------------------------------------------------------------- axes
-
-
-@dataclass
-class Axis:
-    """Where a parameter's values lie between 0 and 1, and what is written beside them."""
-
-    path: str
-    values: list[Any]
-    log: bool = False
-    kinds: list[Any] | None = None  # of a choice: numbers in order, others as the space has them
-
-    def at(self, value: Any, jitter: float = 0.0) -> float:
-        if self.kinds is not None:
-            where = next(i for i, k in enumerate(self.kinds) if canonical(k) == canonical(value))
-            return (where + 0.5 + 0.5 * jitter) / len(self.kinds)
-        low, high = min(self.values), max(self.values)
-        if self.log:
-            low = math.log(low)
-            high = math.log(high)
-            value = math.log(value)
-        return 0.5 if high == low else (value - low) / (high - low)
-
-    @property
-    def ticks(self) -> list[tuple[float, str]]:
-        if self.kinds is not None:
-            step = math.ceil(len(self.kinds) / 10)
-            return [(self.at(k), short(k)) for k in self.kinds[::step]]
-        low, high = min(self.values), max(self.values)
-        middle = math.sqrt(low * high) if self.log else (low + high) / 2
-        return [(self.at(float(v)), f"{v:.3g}") for v in (low, middle, high)]
-
-
-def _axis(study: StudyData, path: str, rows: Iterable[Row]) -> Axis:
-    values = [row[path] for row in rows if path in row]
-    leaves = [
-        leaf for leaf in study.leaves.values() if leaf.path == path and isinstance(leaf, Leaf)
-    ]
-    listed = [v for leaf in leaves if leaf.kind == "choice" for v in leaf.options]
-    ranged = [leaf for leaf in leaves if leaf.kind != "choice"]
-    # in one branch a range and in another a choice is still a number
-    numbers = all(is_number(v) for v in values)
-    if not numbers or (listed and not ranged):
-        kinds = {canonical(v): v for v in [*listed, *values]}
-        used = {canonical(v) for v in values}
-        own = [v for k, v in kinds.items() if k in used]
-        return Axis(path, values, kinds=sorted(own) if numbers else own)
-    if min(values) <= 0:
-        return Axis(path, values)
-    return Axis(
-        path,
-        values,
-        log=(
-            any(leaf.kind == "log_uniform" for leaf in ranged)
-            if ranged
-            else max(values) / min(values) > 50
-        ),
-    )
 
 
 # ---------------------------------------------------------------- figure
@@ -179,7 +106,7 @@ def _figure(
     trials = _drawn(study, trials)
     drawn = [rows[t.number] for t in trials]
     paths = [p for p in paths if any(p in row for row in drawn)]
-    axes = [_axis(study, path, drawn) for path in paths]
+    axes = [axis(study, path, drawn) for path in paths]
     ends = [study.value(t) for t in trials if t.state == "complete"]
     final = [Axis(study.metric, ends)] if ends else []
     lane = any(p not in row for row in drawn for p in paths)
@@ -286,7 +213,7 @@ def _annotations(axes: list[Axis], lane: bool) -> list[Layout]:
                 "y": UNUSED,
                 "text": "not used",
                 **right,
-                "font": {"size": 11, "color": "#666"},
+                "font": {"size": 11, "color": "#666666"},
             }
         )
     return out
@@ -301,7 +228,7 @@ def _shapes(axes: int, lane: bool) -> list[Layout]:
             "x1": x,
             "y0": 0,
             "y1": 1,
-            "line": {"color": "#444", "width": 1.5},
+            "line": {"color": "#444444", "width": 1.5},
         }
         for x in range(axes)
     ]

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from autokd.report.charts import DARK
 from autokd.report.parts import esc
 from autokd.report.study_data import StudyData, setting
 
@@ -29,6 +32,19 @@ def provenance(study: StudyData) -> str:
     parts += [f"data {', '.join(names)} {', '.join(data)}".strip()]
     parts += [f"{k} {v}" for k, v in created.get("versions", {}).items()]
     return f"<footer>{esc(' · '.join(parts))}</footer>"
+
+
+def sections(parts: Mapping[str, str]) -> str:
+    """Title → content, as HTML, each under a heading that can be linked to, behind a list of
+    links.
+    """
+    names = {title: re.sub(r"[^a-z]+", "-", title.lower()).strip("-") for title in parts}
+    links = "".join(f'<a href="#{names[title]}">{esc(title)}</a>' for title in parts)
+    return f'<nav class="screen" aria-label="Sections">{links}</nav>' + "".join(
+        f'<section id="{names[title]}"><h2><a href="#{names[title]}">{esc(title)}</a></h2>'
+        f"{content}</section>"
+        for title, content in parts.items()
+    )
 
 
 def document(name: str, body: str) -> str:
@@ -54,6 +70,7 @@ def document(name: str, body: str) -> str:
         f"<title>{esc(name)} · AutoKD</title><style>{style}</style></head>\n"
         f"<body><main>{body}</main>"
         "<noscript><p>The charts need JavaScript; the tables do not.</p></noscript>\n"
+        f'<script type="application/json" id="dark">{json.dumps(DARK)}</script>\n'
         f"<script>{library}</script>\n"
         f"<script>{script}</script></body></html>\n"
     )

@@ -12,6 +12,7 @@ from autokd.report.charts import (
     BLUE,
     COLOUR,
     DASH,
+    GREEN,
     GREY,
     SKY,
     VERMILION,
@@ -61,11 +62,36 @@ def curves(study: StudyData) -> str:
         for name, ts, line in kinds
         if ts
     ]
+    data += _teachers(study)
     rungs = sorted({r for t in study.searched for r in t.rungs})
     layout = {"xaxis": titled("epoch"), "yaxis": titled(study.metric)} | _marked(rungs)
     text = f"Validation after each epoch: {len(shown)} of {len(study.ranked)} trials."
     text += " Dotted: the rungs, where trials are paused, stopped or go on." if rungs else ""
     return f'<div class="pair">{chart([*data, highlight()], layout, text)}{_confirmed(study)}</div>'
+
+
+def _teachers(study: StudyData) -> list[Trace]:
+    """The level of each full teacher, from the first epoch to the last."""
+    last = max((e for t in study.ranked for e in t.metrics), default=1)
+    found = [
+        (f"teacher {e['model']}, {e['resolution']} px", e["metrics"][study.metric])
+        for e in study.table.teachers.values()
+        if not e.get("assistant")
+        and math.isfinite(e.get("metrics", {}).get(study.metric, math.nan))
+    ]
+    line = {"color": GREEN, "width": 2, "dash": "longdashdot"}
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": plain(name, 40),
+            "x": [1, last],
+            "y": [value, value],
+            "line": line,
+            "hoverinfo": "name+y",
+        }
+        for name, value in found
+    ]
 
 
 def _curve(study: StudyData, t: Trial) -> tuple[list[int], list[float], str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # ---------------------------------------------------------------- users' text
@@ -69,11 +69,13 @@ def row(cells: Iterable[str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str] | str], kind: str = "") -> str:
-    """Cells, or whole rows, are HTML already."""
-    top = "".join(f"<th>{esc(h)}</th>" for h in head)
+    """Cells, or whole rows, are HTML already. ``kind``: CSS classes; ``sortable``: by a click on a
+    column's name.
+    """
+    top = "".join(f'<th scope="col">{esc(h)}</th>' if h else "<td></td>" for h in head)
     body = "".join(r if isinstance(r, str) else row(r) for r in rows)
     return (
-        '<div class="wide"><table'
+        '<div class="wide" tabindex="0" role="group" aria-label="table"><table'
         f' class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -85,3 +87,17 @@ def note(text: str) -> str:
 def folded(summary: str, content: str) -> str:
     """``content`` is HTML already, ``summary`` is not."""
     return f"<details><summary>{esc(summary)}</summary>{content}</details>"
+
+
+def one_of(name: str, parts: Mapping[str, str]) -> str:
+    """A choice between parts (label → HTML), of which one is shown; in print, and without scripts,
+    all.
+    """
+    if len(parts) < 2:
+        return "".join(parts.values())
+    options = "".join(f"<option>{esc(label)}</option>" for label in parts)
+    shown = "".join(f"<div>{part}</div>" for part in parts.values())
+    return (
+        f'<div class="one-of"><label class="screen">{esc(name)} <select>{options}</select></label>'
+        f"{shown}</div>"
+    )

@@ -144,7 +144,7 @@ def _forest(study: StudyData, won: list[Result]) -> str:
             titled(f"finalist minus control, {unit.strip() or study.metric}")
             | {
                 "zeroline": True,
-                "zerolinecolor": "#222",
+                "zerolinecolor": "#222222",
                 "zerolinewidth": 2,
                 "rangemode": "tozero",
             }
@@ -233,5 +233,5 @@ def recipe(study: StudyData) -> str:
         note(about)
         + f'<pre class="command">{esc(again + commands)}</pre>'
         + f'<p class="screen"><a download="recipe.yaml" href="{esc(link)}">Save recipe.yaml</a></p>'
-        + f'<pre class="recipe">{esc(text)}</pre>'
+        + f'<pre class="recipe" tabindex="0">{esc(text)}</pre>'
     )

@@ -30,6 +30,7 @@ class StudyData:
 
     def __init__(self, name: str, events: list[Event], table: Table, folder: Path | None = None):
         self.name = name
+        self.folder = folder
         self.events = events
         self.table = table
         frozen = table.created.get("frozen", {"space": {}, "base": {}})

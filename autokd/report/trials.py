@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from autokd.report.charts import BLUE, Layout, Trace, chart, thin, titled
-from autokd.report.parts import big, esc, folded, note, number, table, wrapped
+from autokd.report.parts import big, esc, folded, note, number, one_of, table, wrapped
 from autokd.report.study_data import StudyData
 from autokd.study.choices import choices, label, short
 from autokd.study.ledger import BROKEN, Trial
@@ -18,8 +18,8 @@ ROWS, TOP = 50, 15  # listed, and of these not folded away
 POINTS = 1000  # drawn beside the front
 COSTS = {
     "student/flops": "FLOPs of one picture",
-    "student/params": "parameters",
-    "student/latency_ms": "latency, ms",
+    "student/params": "parameters (size)",
+    "student/latency_ms": "latency of one picture, ms, as each run measured it",
 }
 
 Costed = tuple[float, Trial]
@@ -72,11 +72,11 @@ def leaderboard(study: StudyData) -> str:
             f" ({why})." if why else "."
         )
     rest = (
-        folded(f"Places {TOP + 1} to {len(rows)}", table(head, rows[TOP:], "board"))
+        folded(f"Places {TOP + 1} to {len(rows)}", table(head, rows[TOP:], "board sortable"))
         if len(rows) > TOP
         else ""
     )
-    return note(text) + table(head, rows[:TOP], "board") + rest
+    return note(text) + table(head, rows[:TOP], "board sortable") + rest
 
 
 def _over_seeds(study: StudyData, t: Trial) -> str:
@@ -98,10 +98,13 @@ def pareto(study: StudyData) -> str:
     asked = {o.metric: o.sign for o in study.search.objectives[1:]} | {
         c.metric: -c.sign for c in study.search.limits
     }
-    # latency differs from run to run: only where it was asked for
-    wanted = {"student/flops": -1, "student/params": -1} | asked
-    out = [_against_cost(study, cost, sign) for cost, sign in wanted.items()]
-    return f'<div class="pair">{"".join(out)}</div>' if any(out) else ""
+    wanted = dict.fromkeys(COSTS, -1) | asked
+    shown = {
+        COSTS.get(cost, cost): drawn
+        for cost, sign in wanted.items()
+        if (drawn := _against_cost(study, cost, sign))
+    }
+    return one_of("against", shown)
 
 
 def _against_cost(study: StudyData, cost: str, sign: int) -> str:

@@ -45,7 +45,7 @@ def calibration(study: StudyData) -> str:
             "This study did not record how often each run was right at which confidence, so there"
             " is no reliability diagram."
         )
-    line = {"color": "#999", "dash": "dot", "width": 1}
+    line = {"color": "#888888", "dash": "dot", "width": 1}
     diagonal = {
         "type": "scatter",
         "mode": "lines",

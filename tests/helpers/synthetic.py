@@ -314,6 +314,7 @@ class Story:
         facts: dict[str, Any] = {
             "student/params": 770,
             "student/flops": 1300 * resolution**2,
+            "student/latency_ms": round(0.1 + number % 7 / 50, 4),
             "seconds": 2.5,
             "peak_memory_mb": 940.5,
             "pid": 7,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from autokd import report
-from autokd.report import coordinates
+from autokd.report import axes
 from autokd.space.tree import Leaf
 from autokd.study.ledger import Trial
 from tests.helpers.synthetic import Story
@@ -83,7 +83,7 @@ def test_the_darkest_lines_are_the_best_at_the_end_of_each_group(crossed: Path) 
     widths = {t.get("name"): t["line"]["width"] for t in chart["data"] if "name" in t}
     assert widths["winner"] == max(widths.values())
     assert "among those of its student resolution" in text and "at the end of its run" in text
-    board = report.page(crossed).html.split('class="board"')[1]
+    board = report.page(crossed).html.split('class="board sortable"')[1]
     assert view.best and f"<td>{view.best.trial} <em>winner</em></td>" in board
 
 
@@ -154,9 +154,9 @@ def test_a_number_stays_one_where_one_branch_lists_its_values(crossed: Path) -> 
     listed = Leaf(path, "listed", ("x",), "choice", [10.0, 4.0])
     ranged = Leaf(path, "ranged", ("x",), "uniform", [1.0, 16.0])
     view.leaves = {"listed": listed, "ranged": ranged}
-    axis = coordinates._axis(view, path, [{path: 4.0}, {path: 10.0}, {path: 2.5}])
+    axis = axes.axis(view, path, [{path: 4.0}, {path: 10.0}, {path: 2.5}])
     assert axis.at(2.5) < axis.at(4.0) < axis.at(10.0)
     assert [text for _, text in axis.ticks] == ["2.5", "6.25", "10"]
     view.leaves = {"listed": listed}  # listed wherever it is free: evenly apart, in order
-    axis = coordinates._axis(view, path, [{path: 10.0}, {path: 4.0}])
+    axis = axes.axis(view, path, [{path: 10.0}, {path: 4.0}])
     assert (axis.at(4.0), axis.at(10.0)) == (0.25, 0.75)
