@@ -109,7 +109,8 @@ def test_tables_are_sorted_by_their_heads_and_costs_are_chosen(file: Path) -> No
 FOLLOWS = """Array.from(document.querySelectorAll('h2'), h => {
     const first = e => {
         const figure = e.matches('figure') ? e : e.querySelector('figure');
-        const words = e.querySelector('th, .gallery b') || (figure && figure.querySelector('figcaption'));
+        const words = e.querySelector('th, .gallery b')
+            || (figure && figure.querySelector('figcaption'));
         return (words || e).textContent.trim().slice(0, 40) };
     const next = h.nextElementSibling, then = next.nextElementSibling;
     const words = next.matches('.note') && then ? [next, then] : [next];
