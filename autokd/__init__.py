@@ -8,6 +8,7 @@ The flow, and the room that owns each part of it::
          ledger ─→ tracking (MLflow), report, export               teacher tables → step → metrics
 
     cli        one file a group of commands; the live view         light
+    api        the same from Python: ``autokd.search`` …            light
     engine     Ray Tune and the study: session, workers, checks    ray
     tracking   MLflow from the ledger                              mlflow
     report     the study's page                                    light
@@ -23,15 +24,54 @@ The flow, and the room that owns each part of it::
 Imports point down this list only; below all of it lie ``cache``, ``environment``, ``errors``,
 ``files`` and ``rng``. *Light* rooms load neither torch, ray, mlflow, optuna nor numpy, so that
 look-ups answer at once.
+
+From Python, each loaded when it is asked for::
+
+    study = autokd.search("dtd", time="5m")
+    study.trials, study.recipe, study.report(), study.export("out")
+    student = autokd.load("out")
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autokd.api.calls import load, reproduce, resume, search, studies, train
+    from autokd.api.study import Study
+    from autokd.errors import UserError
+    from autokd.recipe import Recipe
+
 __version__ = "0.1.0"
+__all__ = [
+    "Recipe",
+    "Study",
+    "UserError",
+    "load",
+    "reproduce",
+    "resume",
+    "search",
+    "studies",
+    "train",
+]
+_HOMES = {name: "autokd.api.calls" for name in __all__} | {
+    "Recipe": "autokd.recipe",
+    "Study": "autokd.api.study",
+    "UserError": "autokd.errors",
+    "models": "autokd.networks",
+    "train": "autokd.train",
+}
 
 
 def __getattr__(name: str) -> object:
-    """``models``: how students that MLflow logged before the package had rooms name the builder."""
-    if name == "models":
-        import importlib
+    """The public names; and ``models``: how students that MLflow logged before the package had
+    rooms name the builder. ``train`` is a room that can be called.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return importlib.import_module("autokd.networks")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(_HOMES[name])
+    return home if name in {"models", "train"} else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

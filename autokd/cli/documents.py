@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokd import recipe
-from autokd.cli.options import Json, Sets, found
+from autokd.api.documents import found
+from autokd.cli.options import Json, Sets
 from autokd.recipe.document import DocumentError, dump, flow, is_space, read
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the documents that their arguments name."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from autokd.errors import UserError
-from autokd.files import built_in, kind_of
-from autokd.recipe.document import Document
 
 Sets = Annotated[
     list[str] | None,
@@ -45,23 +43,3 @@ DataDir = Annotated[
         ),
     ),
 ]
-
-
-def _built_in(path: Path) -> Path:
-    """The built-in document that ``dtd`` or ``search_spaces/dtd.yaml`` names; else the path."""
-    file = built_in().get(path.stem)
-    names = {file.stem, f"{kind_of(file)}/{file.name}"} if file else set()
-    return file if file and path.as_posix() in names else path
-
-
-def found(path: Path) -> Path | Document:
-    """The file that a user names, the built-in document of that name, or what MLflow holds under
-    ``runs:/ID``. Raises :class:`UserError`.
-    """
-    name = str(path)
-    if not name.startswith(("runs:/", "mlflow:")):
-        return path if path.exists() else _built_in(path)
-    from autokd.tracking.logged import LOGGED, logged
-
-    run = LOGGED.fullmatch(name)
-    return logged(name, run[1]) if run else path

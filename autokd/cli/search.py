@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.options import DataDir, Json, Quiet, Sets, found
+from autokd.api.spaces import read_space
+from autokd.cli.options import DataDir, Json, Quiet, Sets
 from autokd.errors import UserError
 from autokd.files import runs_root
 from autokd.recipe import bounds
@@ -114,13 +115,9 @@ def search(
         if not space:
             begun_with |= {"--base": base, "--set": sets, "--time": time}
         _refuse(begun_with)
-    changes = tuple(sets or ())
-    if time:
-        changes += (f"search/time={_seconds(time)}",)
     # Read before anything slow is loaded: a mistake is told at once.
-    loaded = _load(space, base, changes) if space else None
-    if loaded and like:
-        loaded = _like(loaded, like, trials)
+    how: dict[str, Any] = {"sets": tuple(sets or ()), "time": time, "like": like, "trials": trials}
+    loaded = read_space(space, base, **how) if space else None
     if dry_run:
         _plan(loaded, trials, jobs, ray_address, as_json)
         return
@@ -171,38 +168,6 @@ def _refuse(begun_with: Mapping[str, Any]) -> None:
             f"{', '.join(told)}: a study goes on as it was begun; when it is finished, --extend"
             " NAME --trials N adds trials"
         )
-
-
-def _seconds(text: str) -> float:
-    from autokd.space.settings import seconds
-
-    try:
-        return seconds(text)
-    except ValueError as e:
-        raise UserError(f"--time {text}: {e}") from None
-
-
-def _load(space: Path, base: Path | None, changes: tuple[str, ...]) -> Space:
-    from autokd.space import load
-
-    return load(found(space), base and found(base), changes)
-
-
-def _like(space: Space, study: str, trials: int | None) -> Space:
-    """The space with the best of an earlier study, which must know the objective."""
-    from autokd.space import thaw
-    from autokd.study import ledger, warm
-
-    table = ledger.read(ledger.existing(runs_root(), study))[1]
-    frozen = table.created.get("frozen")
-    theirs = thaw(frozen).search if frozen else space.search
-    points = warm.best(table, theirs, trials or space.search.trials)
-    if not points:
-        raise UserError(f"--like {study}: no trial of that study ran to its end")
-    made = space.warmed(study, points)
-    if not made.warm_points():
-        raise UserError(f"--like {study}: nothing that it found best lies in this space")
-    return made
 
 
 def _plan(

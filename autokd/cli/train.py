@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokd.cli.options import DataDir, Json, Quiet, Sets, found
+from autokd.api.documents import found
+from autokd.cli.options import DataDir, Json, Quiet, Sets
 from autokd.recipe import bounds
 
 if TYPE_CHECKING:

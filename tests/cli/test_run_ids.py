@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autokd import recipe
-from autokd.cli.options import found
+from autokd.api.documents import found
 from autokd.errors import UserError
 from autokd.export import reproduce
 from autokd.recipe import diff
