@@ -10,6 +10,10 @@ relations.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 from autokd.recipe.axes import preset, register
 from autokd.recipe.vocabulary import Embedding, Scalar, Tensor
 
@@ -69,7 +73,28 @@ def _angles(e: Embedding) -> Tensor:
     unit = torch.nn.functional.normalize(_differences(e), dim=2)
     # a product in bf16 would be a loss in bf16
     with torch.autocast(unit.device.type, enabled=False):
-        return unit @ unit.transpose(1, 2)
+        return _products()(unit)
+
+
+@functools.cache
+def _products() -> Callable[[Tensor], Tensor]:
+    """``u @ uᵀ`` for ``[B, B, D]``, with the gradient ``(g + gᵀ) @ u``: one product where autograd
+    takes two of transposed operands, which was two thirds of the loss's time.
+    """
+    import torch
+
+    class Products(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, u: Tensor) -> Tensor:
+            ctx.save_for_backward(u)
+            return u @ u.transpose(1, 2)
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+            (u,), (g,) = ctx.saved_tensors, gradients
+            return (g + g.transpose(1, 2)) @ u
+
+    return Products.apply
 
 
 preset(

@@ -179,3 +179,12 @@ class StudentSettings(Start):
             ge=4, le=bounds.SIDE, description="pixels a side; the data's own where it is left out"
         ),
     ] = None
+    head: Annotated[
+        Literal["own", "probe"],
+        Field(
+            description=(
+                "own: as it is trained; probe: a linear one, fitted after each epoch on its frozen"
+                " embeddings of the labelled training pictures, so that no loss needs to train it"
+            )
+        ),
+    ] = "own"

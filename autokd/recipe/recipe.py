@@ -72,6 +72,7 @@ LATER: dict[str, Any] = {
     "student/mean": None,
     "student/std": None,
     "student/labels": None,
+    "student/head": "own",
     "teacher/labels": None,
     "teacher/head": "own",
     "teacher/side": None,

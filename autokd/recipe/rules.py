@@ -16,6 +16,7 @@ from autokd.recipe.network_settings import (
     Taught,
 )
 from autokd.recipe.validation import Finding
+from autokd.recipe.vocabulary import LOGITS
 
 if TYPE_CHECKING:
     from autokd.recipe.recipe import Recipe
@@ -95,8 +96,12 @@ def _resolution(r: Recipe) -> list[Finding]:
 
 def _meaning(r: Recipe) -> list[Finding]:
     found = [Finding(path, reason) for path, reason in axes.refusals(r.distill)]
+    active = [loss for loss in r.methods.losses if loss.active]
     if all(loss["weight"] == 0 for loss in r.distill["losses"].values()):
         found.append(Finding("distill/losses", "every weight is 0: there is nothing to learn"))
+    elif r.student.head == "own" and not any(LOGITS in x.method.reads for x in active):
+        rule = "must be probe: no loss reads the student's logits, so nothing would train its head"
+        found.append(Finding("student/head", rule, "own"))
     return found
 
 
@@ -154,7 +159,7 @@ RULES = {
     _names: set[str](),
     _weights: {"teacher", "student", "ladder"},
     _resolution: {"data", "student"},
-    _meaning: {"distill"},
+    _meaning: {"distill", "student"},
     _amounts: {"data"},
     _augment: {"data"},
     _training: set[str](),

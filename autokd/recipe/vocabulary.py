@@ -102,6 +102,7 @@ VOCABULARY: dict[Axis, dict[str, Word]] = {
     "temperature": _STEP,
     "losses": _LOSS,
 }
+LOGITS = "student_logits"
 STAGES, EMBEDDING = "teacher_stages", "teacher_embedding"
 SOFTENED = {"tau", "log_probs"}  # what a temperature gives
 TEACHER = {"teacher_logits", "log_probs", STAGES, EMBEDDING}

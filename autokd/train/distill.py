@@ -35,6 +35,7 @@ from autokd.train.build import build_for
 from autokd.train.determinism import deterministic, memory_format, precision
 from autokd.train.metrics import Averages
 from autokd.train.optimisation import learning_rate, optimizer
+from autokd.train.probe import linear_head, with_probe
 from autokd.train.scratch import Trajectory, alone, label_loss, share_stem
 from autokd.train.softening import log_softened, mixed_log_probs, mixed_logits
 from autokd.train.store import Store
@@ -86,6 +87,8 @@ class Run:
         self.online = recipe.online  # the full teacher is run on each batch
         seed = recipe.seed if weights_seed is None else weights_seed
         self.student = self._network(recipe.student, recipe.resolution, seed)
+        if recipe.student.head == "probe":
+            linear_head(self.student)  # told now where it has none
         # the hash of the weights that it starts with; nothing where they are random
         self.start = "" if recipe.student.drawn else networks.weights_hash(self.student)
         self.averaging = None if recipe.train.ema else averaging
@@ -98,6 +101,8 @@ class Run:
         self.validation = resize(data.validation.pictures.float() / 255, recipe.resolution)
         self.student_losses = torch.zeros(len(data.train), device=self.device)
         self.next_epoch = 0
+        # of the latest fitted head: its epoch, and the network without and with it
+        self._probed: tuple[int, Any, Any] = -1, None, None
         # is told after each step which part of the epoch is done
         self.tick: Callable[[float], None] = lambda part: None
 
@@ -145,8 +150,22 @@ class Run:
 
     @property
     def result(self) -> networks.Network:
-        """The network that the run is for: the student, or the average of its weights."""
-        return self.average.network if self.average and self.recipe.train.ema else self.student
+        """The network that the run is for: the student, or the average of its weights; with a head
+        that is fitted now, where the recipe asks for that.
+        """
+        if self.average and self.recipe.train.ema:
+            return self._with_head(self.average.network)
+        return self._with_head(self.student)
+
+    def _with_head(self, network: networks.Network) -> networks.Network:
+        if self.recipe.student.head == "own":
+            return network
+        epoch, of, probed = self._probed
+        if (epoch, of) != (self.next_epoch, network):
+            form = self.recipe.train.precision
+            probed = with_probe(network, self.data, self.recipe.resolution, form, self.device)
+            self._probed = self.next_epoch, network, probed
+        return probed
 
     @property
     def done(self) -> bool:
@@ -362,7 +381,7 @@ class Run:
             return out
         out |= {f"val/{k}": v for k, v in metrics.evaluate(logits, split.labels).items()}
         if self.average and self.averaging and self.next_epoch in self.averaging.after:
-            averaged = self.logits(self.validation, self.average.network)
+            averaged = self.logits(self.validation, self._with_head(self.average.network))
             found = metrics.evaluate(averaged, split.labels)
             out |= {f"val/ema/{k}": v for k, v in found.items()}
         if self.members:

@@ -8,6 +8,8 @@ the accuracy, since students learn from the probabilities.
 
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from autokd import networks
 from autokd.data import Dataset
 from autokd.data.splits import stratified
 from autokd.data.views import resize
+from autokd.errors import UserError
 from autokd.networks.backbone import Featured
 from autokd.networks.probed import Probed
 from autokd.recipe import TrainSettings
@@ -58,9 +61,7 @@ def probed(
 
     def make(partial: Path | None) -> dict[str, Tensor]:
         with threads(settings.threads):
-            seen = embeddings(network, data, resolution, settings.precision, store.device)
-            known = data.train.labels >= 0
-            weight, bias = fit(seen[known], data.train.labels[known], len(data.classes))
+            weight, bias = fitted(network, data, resolution, settings.precision, store.device)
         return {"weight": weight.cpu(), "bias": bias.cpu()}
 
     head = store.network(content, make, f"a probe of {what}")
@@ -69,13 +70,58 @@ def probed(
     return network
 
 
+def with_probe(
+    network: networks.Network, data: Dataset, resolution: int, form: str, device: str
+) -> networks.Network:
+    """A copy of ``network`` whose own last layer holds the head that is fitted on its embeddings,
+    and which is so a network like any other.
+    """
+    out = copy.deepcopy(network).eval().requires_grad_(False)
+    weight, bias = linear_head(out)
+    found = fitted(out, data, resolution, form, device)
+    with torch.no_grad():
+        weight.copy_(found[0])
+        bias.copy_(found[1])
+    return out
+
+
+def linear_head(network: networks.Network) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the network's last layer. Raises :class:`UserError` where that is not one
+    linear layer.
+    """
+    named = dict(network.backbone.named_parameters())
+    own = sorted((named[name] for name in network.backbone.head_names()), key=lambda p: -p.ndim)
+    if [p.ndim for p in own] != [2, 1]:
+        shapes = ", ".join(str([*p.shape]) for p in own)
+        raise UserError(
+            "student/head: probe needs a network whose last layer is linear, with a bias; the"
+            f" parameters of this one's are {shapes or 'none'}"
+        )
+    return own[0], own[1]
+
+
+def fitted(
+    network: networks.Network, data: Dataset, resolution: int, form: str, device: str
+) -> tuple[Tensor, Tensor]:
+    """Weight ``[classes, D]`` and bias ``[classes]`` for a frozen network, of the labelled training
+    pictures.
+    """
+    known = (data.train.labels >= 0).nonzero()[:, 0]
+    seen = embeddings(network, data, known, resolution, form, device)
+    return fit(seen, data.train.labels[known], len(data.classes))
+
+
 @torch.inference_mode()
 def embeddings(
-    network: networks.Network, data: Dataset, resolution: int, form: str, device: str
+    network: networks.Network,
+    data: Dataset,
+    rows: Tensor,
+    resolution: int,
+    form: str,
+    device: str,
 ) -> Tensor:
-    """``[N, D]`` float32 of the training pictures as they are, without augmentation."""
+    """``[n, D]`` float32 of training pictures ``rows`` [n] as they are, without augmentation."""
     out = []
-    rows = torch.arange(len(data.train), device=device)
     with precision(form, device):
         for chunk in rows.split(BATCH):
             padded = torch.cat([chunk, chunk.new_zeros(BATCH - len(chunk))])
@@ -89,6 +135,10 @@ def fit(seen: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Weight ``[classes, D]`` and bias ``[classes]``, float32, of embeddings ``[N, D]`` and labels
     ``[N]``.
     """
+    if not bool(seen.isfinite().all()):  # of a run that has diverged: it is told by its logits
+        return seen.new_full((classes, seen.shape[1]), math.nan), seen.new_full(
+            (classes,), math.nan
+        )
     seen = seen.double().clone()  # out of inference mode
     mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-6)
     x = (seen - mean) / deviation

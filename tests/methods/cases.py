@@ -111,6 +111,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("losses", "lskd"): Case(equal="teacher_logits", shift=True),
     ("losses", "rkd_distance"): Case(learns="student_embedding", equal="teacher_embedding"),
     ("losses", "rkd_angle"): Case(learns="student_embedding", equal="teacher_embedding"),
+    ("losses", "cosine"): Case(learns="student_embedding", equal="teacher_embedding"),
     ("losses", "attention"): Case(learns="student_stages", equal="teacher_stages"),
     ("losses", "fitnets"): Case(learns="student_stages", equal="teacher_stages"),
     ("losses", "scratch_l2"): Case(equal="scratch_logits", context={"": COLLABORATIVE}),

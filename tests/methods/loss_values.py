@@ -169,6 +169,15 @@ def fitnets(given: Words, **_: Any) -> float:
     return float(np.mean((guess - pooled(theirs, ours.shape[-1])) ** 2))
 
 
+@reference("losses", "cosine")
+def cosine(given: Words, **_: Any) -> float:
+    weight = given["modules"].weight.detach().numpy()[:, :, 0, 0]
+    ours = given["student_embedding"].numpy() @ weight.T + given["modules"].bias.detach().numpy()
+    theirs = given["teacher_embedding"].numpy()
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return float(np.mean(1 - np.einsum("bi,bi->b", ours, theirs) / lengths))
+
+
 @reference("losses", "scratch_l2")
 def scratch_l2(given: Words, **_: Any) -> float:
     apart = logits(given, "scratch") - logits(given, "student")

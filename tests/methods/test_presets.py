@@ -25,7 +25,7 @@ REFUSED = [
     ({"target": {"kind": "smooth"}, "losses": {"lskd": {}}}, "distill/losses/lskd"),
     ({"losses": {"ce": {}, "scratch_l2": {}}}, "distill/losses/scratch_l2"),
     (
-        {"losses": {"scratch_attention": {}}, "teaching": {"kind": "dense"}},
+        {"losses": {"ce": {}, "scratch_attention": {}}, "teaching": {"kind": "dense"}},
         "distill/losses/scratch_attention",
     ),
     ({"teaching": {"kind": "collaborative", "scratch": "resnet21"}}, "distill/teaching/scratch"),

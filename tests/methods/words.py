@@ -65,8 +65,8 @@ def step_words(
             make(B, 7, 5, 5, seed=11),
             make(B, 9, 2, 2, seed=12),
         ),
-        "student_embedding": make(B, 6, seed=13),
-        "teacher_embedding": make(B, 11, seed=14),
+        "student_embedding": make(B, 4, seed=13),
+        "teacher_embedding": make(B, 5, seed=14),
         "modules": linear(4, 5, dtype),
         "progress": 0.25,
         "epoch": 3,
@@ -74,9 +74,18 @@ def step_words(
     }
 
 
+class Linear(nn.Conv2d):
+    """A linear map of maps' channels, or of embeddings."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.ndim == 4 else super().forward(x[..., None, None])[..., 0, 0]
+
+
 def linear(channels: int, out: int, dtype: torch.dtype = torch.float64) -> nn.Conv2d:
-    """A fixed 1×1 convolution: the student's middle stage above to the teacher's."""
-    module = nn.Conv2d(channels, out, 1, dtype=dtype)
+    """A fixed one: the student's middle stage above to the teacher's, its embedding to the
+    teacher's.
+    """
+    module = Linear(channels, out, 1, dtype=dtype)
     with torch.no_grad():
         module.weight.copy_(noise(out, channels, 1, 1, seed=20, dtype=dtype))
         module.bias.copy_(noise(out, seed=21, dtype=dtype))  # type: ignore[union-attr]

@@ -105,7 +105,9 @@ def test_a_network_without_classes_teaches_by_its_probe_alone(vit: None, tmp_pat
         torch.testing.assert_close(network.features(seen).embedding, embedding)
     found = metrics.evaluate(teacher.validation(), run.data.validation.labels)["accuracy"]
     theirs = LogisticRegression(max_iter=2000)
-    plain = probe.embeddings(network, run.data, 8, "fp32", "cpu").numpy()
+    plain = probe.embeddings(
+        network, run.data, torch.arange(len(run.data.train)), 8, "fp32", "cpu"
+    ).numpy()
     theirs.fit(plain, run.data.train.labels.numpy())
     assert abs(found - theirs.score(embedding.numpy(), run.data.validation.labels)) < 0.15
     assert found > 0.3  # of ten classes, by random features
