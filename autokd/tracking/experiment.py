@@ -171,6 +171,10 @@ class Experiment:
         known.state = state
         known.status = STATUS[state]
 
+    def set_tag(self, name: str, value: str) -> None:
+        """Of the experiment itself."""
+        self.client.set_experiment_tag(self.id, name, value)
+
     def write_file(self, known: KnownRun, name: str, text: str) -> None:
         """An artifact. Into a local folder it is written as MLflow would, without asking the store
         where that is.

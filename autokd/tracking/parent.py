@@ -12,6 +12,7 @@ from autokd.space import frozen_search
 from autokd.study import verdict, words
 from autokd.study.controls import FINALIST
 from autokd.study.ledger import Event, Table, Trial
+from autokd.tracking import view as shared
 from autokd.tracking.experiment import STATUS, Batch, Experiment, KnownRun, Metrics
 from autokd.tracking.model import log_model
 from autokd.tracking.store import milliseconds
@@ -26,6 +27,7 @@ class Parent:
         self.experiment = experiment
         self.folder = folder
         self.metric = ""
+        self.view = ""  # as it was shared
         self.sign = 1
         self.best: float | None = None
         self.spent = 0  # epochs
@@ -88,6 +90,10 @@ class Parent:
         if closed and known.closed != str(milliseconds(closed["t"])):
             self.experiment.send(known, self._answer(known, table, closed))
             known.closed = str(milliseconds(closed["t"]))
+        view = shared.state(frozen_search(table.created["frozen"]), table.trials, known.run_id)
+        if view != self.view:
+            self.experiment.set_tag(shared.TAG, view)
+            self.view = view
         if (known.state, known.status) != (state, STATUS[state]):
             self.experiment.send(known, Batch(tags={"autokd.state": state}))
             self.experiment.set_status(known, state, closed["t"] if closed else now)

@@ -132,7 +132,7 @@ def _directions(root: Path, port: int) -> str:
     """Which experiment is which study, and what to look at there."""
     from autokd.space import frozen_search
     from autokd.study import ledger
-    from autokd.study.choices import METHOD, settings
+    from autokd.tracking import view
 
     at = f"http://127.0.0.1:{port}"
     lines = [f"MLflow is on {at} (Ctrl-C ends it). One experiment a study:"]
@@ -156,19 +156,10 @@ def _directions(root: Path, port: int) -> str:
             continue
         table = ledger.tabulate(events[:200])  # its first trials tell what is varied
         search = frozen_search(table.created["frozen"])
-        varied = dict.fromkeys(
-            path for t in table.trials.values() for path in settings(t.varied) if path != METHOD
-        )
-        columns = [
-            search.objectives[0].metric,
-            "autokd.role",
-            "autokd.state",
-            "autokd.preset",
-            *varied,
-        ]
+        shared = view.columns(search, table.trials)
         lines += [
-            f"  {name}: {at}/#/experiments/{experiments[name]}/runs",
-            f"    columns: {', '.join(columns)}",
+            f"  {name}: {view.link(at, experiments[name])}",
+            f"    columns: {', '.join(column.split('`')[1] for column in shared)}",
         ]
     lines += [f"  and {len(shown) - 10} older ones"] if len(shown) > 10 else []
     lines += (
