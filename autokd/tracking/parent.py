@@ -28,6 +28,7 @@ class Parent:
         self.folder = folder
         self.metric = ""
         self.view = ""  # as it was shared
+        self.varied: dict[str, None] = {}  # paths, in order
         self.sign = 1
         self.best: float | None = None
         self.spent = 0  # epochs
@@ -39,6 +40,9 @@ class Parent:
         first = frozen_search(e["frozen"]).objectives[0]
         self.metric = first.metric
         self.sign = first.sign
+
+    def suggested(self, e: Event) -> None:
+        self.varied |= dict.fromkeys(shared.paths([e.get("varied", {})]))
 
     def teacher(self, e: Event) -> None:
         self.improved += [
@@ -90,7 +94,8 @@ class Parent:
         if closed and known.closed != str(milliseconds(closed["t"])):
             self.experiment.send(known, self._answer(known, table, closed))
             known.closed = str(milliseconds(closed["t"]))
-        view = shared.state(frozen_search(table.created["frozen"]), table.trials, known.run_id)
+        search = frozen_search(table.created["frozen"])
+        view = shared.state(search, list(self.varied), known.run_id)
         if view != self.view:
             self.experiment.set_tag(shared.TAG, view)
             self.view = view

@@ -56,6 +56,8 @@ class Tracker:
             self.table.apply(e)
         if e["event"] == "created":
             self.parent.created(e)
+        elif e["event"] == "suggested":
+            self.parent.suggested(e)
         elif e["event"] == "test":
             self.children.tests.append(e)
         elif e["event"] == "teacher":

@@ -156,7 +156,7 @@ def _directions(root: Path, port: int) -> str:
             continue
         table = ledger.tabulate(events[:200])  # its first trials tell what is varied
         search = frozen_search(table.created["frozen"])
-        shared = view.columns(search, table.trials)
+        shared = view.columns(search, view.paths(t.varied for t in table.trials.values()))
         lines += [
             f"  {name}: {view.link(at, experiments[name])}",
             f"    columns: {', '.join(column.split('`')[1] for column in shared)}",

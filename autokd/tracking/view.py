@@ -7,11 +7,11 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from autokd.space.settings import Search
 from autokd.study.choices import METHOD, settings
-from autokd.study.ledger import Trial
 
 NAME = "autokd"
 TAG = f"mlflow.sharedViewState.{NAME}"
@@ -20,25 +20,30 @@ MOST = 8  # parameters
 
 def link(server: str, experiment: str) -> str:
     """The address that opens the view."""
-    return f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={NAME}"
+    asked = f"viewStateShareKey={NAME}&workflowType=machine_learning"  # not its GenAI mode
+    return f"{server}/#/experiments/{experiment}/runs?{asked}"
 
 
-def columns(search: Search, trials: Mapping[int, Trial]) -> list[str]:
-    """Metrics and tags, then what is varied, by MLflow's names."""
-    varied = dict.fromkeys(path for t in trials.values() for path in settings(t.varied))
+def paths(varied: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where the values of these trials stand in a recipe."""
+    return list(dict.fromkeys(path for own in varied for path in settings(own)))
+
+
+def columns(search: Search, varied: Sequence[str]) -> list[str]:
+    """Metrics and tags, then what is varied (``paths``), by MLflow's names."""
     metrics = dict.fromkeys([o.metric for o in search.objectives] + ["val/accuracy"])
     tags = ["autokd.role", "autokd.state", *(["autokd.preset"] if METHOD in varied else [])]
-    paths = [path for path in varied if path != METHOD][:MOST]
+    shown = [path for path in varied if path != METHOD][:MOST]
     return [
         *(f"metrics.`{name}`" for name in metrics),
         *(f"tags.`{name}`" for name in tags),
-        *(f"params.`{path}`" for path in paths),
+        *(f"params.`{path}`" for path in shown),
     ]
 
 
-def state(search: Search, trials: Mapping[int, Trial], parent: str) -> str:
+def state(search: Search, varied: Sequence[str], parent: str) -> str:
     """The tag's value: JSON, deflated, as MLflow's page writes it. ``parent``: the search's run."""
-    shown = columns(search, trials)
+    shown = columns(search, varied)
     first = search.objectives[0]
     told = {
         "selectedColumns": shown,
