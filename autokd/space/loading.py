@@ -69,9 +69,7 @@ def frozen_search(frozen: Mapping[str, Any]) -> Search:
     """The settings that a study froze: spelt out, or, of a study from before they were, with what
     was the default then. What there was not yet when it did is as before there was such a thing.
     """
-    if "search" in frozen:
-        return Search.model_validate({**settings.ONCE, **frozen["search"]})
-    given = frozen["space"].get("search") or {}
+    given = frozen.get("search") or frozen["space"].get("search") or {}
     old = {key: {**of, **given.get(key, {})} for key, of in settings.ONCE.items()}
     return Search.model_validate({**given, **old})
 

@@ -108,6 +108,15 @@ class Controls(Block):
             ),
         ),
     ] = 0.25
+    start: Annotated[
+        Literal["even", "random"],
+        Field(
+            description=(
+                "how their search begins, after the finalist's training, the base's and the"
+                " presets': points that cover the space evenly, or the sampler's own start"
+            )
+        ),
+    ] = "even"
 
 
 class Finalists(Block):
@@ -277,7 +286,7 @@ class Search(Block):
 ONCE: dict[str, dict[str, Any]] = {
     "asha": {"judge": "student", "average_epochs": 1.0, "exempt_baselines": True},
     "racing": {"runs": 0},
-    "controls": {"share": 0.0},
+    "controls": {"share": 0.0, "start": "random"},
 }
 
 

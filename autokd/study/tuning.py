@@ -6,12 +6,15 @@ that runs at it is beaten by the rate. So where the space frees how the student 
 the student alone and reference KD over just that: asked of a sampler of the search's kind, judged
 at the same rungs, one search for each control that the finals will have. It begins when nothing
 else is begun any more, since only then it is known whose controls they are: it starts from the
-finalist's own training, the base's and the presets', and the finals then hold the best of it beside
-the finalist over fresh seeds. Trials of the main search that are such a control count as well.
+finalist's own training, the base's and the presets', goes on with points that cover the space
+evenly (a control has few trials, of which a sampler's random start wastes most), and the finals
+then hold the best of it beside the finalist over fresh seeds. Trials of the main search that are
+such a control count as well.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,6 +26,7 @@ from autokd.study import finals, ranking
 from autokd.study.controls import OWN, WEIGHTS, with_controls
 from autokd.study.ledger import Trial
 from autokd.study.samplers.adapter import Adapter
+from autokd.study.spread import spread
 
 Trials = Mapping[int, Trial]
 
@@ -72,7 +76,11 @@ class Tuning:
         own = self._control(source, control)
         assert own is not None
         sampler = self.sampler(control, own.question)
-        starts = training.starting_points(own.space, self.space, source.params)
+        even = self.space.search.controls.start == "even"
+        starts = itertools.chain(
+            training.starting_points(own.space, self.space, source.params),
+            spread(own.space, self.seed) if even else (),
+        )
         fixed = next((start for start in starts if not sampler.has_asked(start)), {})
         point, asked = sampler.ask(own.space, fixed)
         return point, own.question, asked

@@ -1,6 +1,6 @@
 """What a study says of distillation where training is free, with and without tuned controls.
 
-    uv run python -m tests.benchmarks.tuned [--studies 60] [--trials 40] [--shares 0 0.25 0.5]
+    uv run python -m tests.benchmarks.tuned [--studies 60] [--trials 40] [--shares 0 0.25 0.5] [--start random]
 
 Each study is a real ``Study`` over ``train/lr`` (two decades) and ``distill/temperature/tau``; its
 trials are replaced by a synthetic curve. The student alone is best at one learning rate, somewhere
@@ -39,12 +39,16 @@ NOISE = 0.005
 STEEP = 0.05  # lost a squared decade
 
 
-def searched(trials: int, share: float) -> Space:
+def searched(trials: int, share: float, start: str) -> Space:
     vary = {
         "train/lr": {"log_uniform": [0.01, 1.0]},
         "distill/temperature/tau": {"uniform": [1, 16]},
     }
-    search = {"trials": trials, "controls": {"share": share}, "finalists": {"seeds": 5}}
+    search = {
+        "trials": trials,
+        "controls": {"share": share, "start": start},
+        "finalists": {"seeds": 5},
+    }
     data = {"base": "base.yaml", "search": search, "vary": vary}
     return space.build(document.Document(data), document.Document(BASE))
 
@@ -75,9 +79,9 @@ def alone(recipe: dict[str, Any]) -> bool:
     return set(recipe["distill"]["losses"]) == {"ce"}
 
 
-def answer(trials: int, share: float, seed: int, gain: float) -> tuple[str, float]:
+def answer(trials: int, share: float, seed: int, gain: float, start: str) -> tuple[str, float]:
     """The verdict, and what the control that decided it had lost."""
-    s, world = searched(trials, share), World(seed, gain)
+    s, world = searched(trials, share, start), World(seed, gain)
     book = Memory()
     book.append("created", name="", seed=seed, jobs=1, trials=trials, frozen=s.frozen)
     study = Study(s, book, seed=seed)
@@ -95,12 +99,16 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.25, 0.5])
     parser.add_argument("--gains", type=float, nargs="+", default=[0.0, 3.0])
+    parser.add_argument("--start", choices=["even", "random"], default="even")
     given = parser.parse_args()
     print("| gain | share | helps | does not | not shown | the student alone's loss |")
     print("|---|---|---|---|---|---|")
     for gain in given.gains:
         for share in given.shares:
-            seen = [answer(given.trials, share, seed, gain / 100) for seed in range(given.studies)]
+            seen = [
+                answer(given.trials, share, seed, gain / 100, given.start)
+                for seed in range(given.studies)
+            ]
             said = Counter(v for v, _ in seen)
             counts = said["better"], said["no larger"] + said["worse"], said["not shown"]
             told = " | ".join(f"{100 * n / given.studies:.0f} %" for n in counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import optuna
@@ -9,8 +10,10 @@ import pytest
 
 from autokd import space
 from autokd.errors import UserError
+from autokd.space import tree
 from autokd.study.ledger import Ledger
 from autokd.study.queue import Job, Study
+from autokd.study.spread import COUNT, spread
 from tests.study.driver import drive, loaded, new, rows
 
 
@@ -155,3 +158,31 @@ def test_a_space_of_which_nothing_is_left_says_by_what(tmp_path: Path, space_fil
     )
     with pytest.raises(UserError, match="is anything left of it.* constraint: student/flops is"):
         drive(study)
+
+
+def test_a_few_points_already_cover_a_space(space_file: Path) -> None:
+    """Of four points one lies in each quarter of every range; options come in equal shares."""
+    s = space.load(space_file)
+    points = list(spread(s, seed=3))
+    assert len(points) == COUNT and points == list(spread(s, seed=3))
+    assert points != list(spread(s, seed=4))
+    leaves = {leaf.name: leaf for leaf in s.leaves() if isinstance(leaf, tree.Leaf)}
+    always = [name for name in leaves if all(name in p for p in points)]
+    assert always
+    for name in always:
+        values = [p[name] for p in points]
+        if leaves[name].kind == "choice":
+            assert max(map(values.count, values)) - min(map(values.count, values)) <= 1
+            continue
+        low, high = leaves[name].options
+        for start in range(0, COUNT, 4):
+            quarters = {int(4 * share(leaves[name], v)) for v in values[start : start + 4]}
+            assert quarters == {0, 1, 2, 3}, name
+        assert all(low <= v <= high for v in values)
+
+
+def share(leaf: tree.Leaf, value: float) -> float:
+    low, high = leaf.options
+    if leaf.kind == "log_uniform":
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)

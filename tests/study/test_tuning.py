@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 import random
 from pathlib import Path
@@ -457,3 +458,18 @@ def test_the_plan_says_so() -> None:
     assert "controls run at their finalist's values" in plan.text(
         made(controls={"share": 0}), plan.plan(made(controls={"share": 0}))
     )
+
+
+def test_a_study_from_before_begins_its_controls_as_it_did(tmp_path: Path) -> None:
+    """It froze a share, and no word on how they begin."""
+    study = new(tmp_path, made(trials=20))
+    frozen = json.loads(json.dumps(study.book.table.created["frozen"]))
+    assert frozen["search"]["controls"].pop("start") == "even"
+    older = space.frozen_search(frozen)
+    assert older.controls.start == "random" and older.controls.share == study.search.controls.share
+    asked = {}
+    for start in ("even", "random"):
+        one = new(tmp_path, made(trials=20, controls={"share": 0.5, "start": start}), start)
+        drive(one, f=rate)
+        asked[start] = [t.params["train/lr"] for t in tuning(one, ALONE)]
+    assert asked["even"][:2] == asked["random"][:2] and asked["even"] != asked["random"]
