@@ -1,6 +1,7 @@
 """What a study says of distillation where training is free, with and without tuned controls.
 
-    uv run python -m tests.benchmarks.tuned [--studies 60] [--trials 40] [--shares 0 0.25 0.5] [--start random]
+    uv run python -m tests.benchmarks.tuned [--studies 60] [--trials 40] [--shares 0 0.25 0.5]
+        [--start random]
 
 Each study is a real ``Study`` over ``train/lr`` (two decades) and ``distill/temperature/tau``; its
 trials are replaced by a synthetic curve. The student alone is best at one learning rate, somewhere
