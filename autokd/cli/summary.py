@@ -81,9 +81,11 @@ def _lines(outcome: SearchResult) -> list[str]:
             over = f", the mean of {n} seeds" if n > 1 else ""
             own = words.exported(table, result, metric) if n > 1 else None
             alone = f"; the exported student's own {own[1]:.4f}" if own else ""
+            taught = words.teacher_on_test(table, result)
+            teacher = f" (its teacher: accuracy {taught[0]:.4f}{taught[1]})" if taught else ""
             lines.append(
                 f"  test, read {read}: {metric.replace('val/', '')} {result.test_mean:.4f}"
-                f"{over}{alone}{words.teacher_on_test(table, result)}"
+                f"{over}{alone}{teacher}"
             )
             lines += _against(result.test_differences, metric)
         over = (

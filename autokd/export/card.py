@@ -15,6 +15,7 @@ from autokd.recipe.document import flow
 from autokd.study import words
 
 BINS = 10  # of the reliability table
+TEACHER = "test/teacher_accuracy"  # among the results on test: not the student's own
 
 
 def card(student: ExportedStudent) -> str:
@@ -109,7 +110,8 @@ def _data(student: ExportedStudent) -> list[str]:
 
 def _results(student: ExportedStudent) -> list[str]:
     results = student.results
-    tested = {name: value for name, value in results.get("test", {}).items() if name != "read"}
+    others = {"read", TEACHER}
+    tested = {name: value for name, value in results.get("test", {}).items() if name not in others}
     own = {**results["validation"], **tested}
     return [
         "## Results",
@@ -224,7 +226,7 @@ def _training(student: ExportedStudent) -> list[str]:
         axes = ("teaching", "view", "target", "temperature")
         kinds = ", ".join(f"{axis} {flow(r.distill[axis])}" for axis in axes)
         losses = flow(r.distill["losses"])
-        how = f"taught by {r.teacher.model}{ladder}; {kinds}; losses {losses}"
+        how = f"taught by {r.teacher.model}{ladder}{_teacher(student)}; {kinds}; losses {losses}"
     else:
         how = "without a teacher"
     lines = ["## Training", "", f"{r.train.epochs} epochs, {how}."]
@@ -234,6 +236,14 @@ def _training(student: ExportedStudent) -> list[str]:
             f" {cost['seconds']:,} seconds of training on {origin.get('hardware')}."
         )
     return [*lines, ""]
+
+
+def _teacher(student: ExportedStudent) -> str:
+    """How good the teacher is on the test pictures, where they were read."""
+    if (accuracy := student.results.get("test", {}).get(TEACHER)) is None:
+        return ""
+    seen = "" if student.recipe.teacher.drawn else f"; {words.SEEN}"
+    return f" (accuracy on test {accuracy:.4f}{seen})"
 
 
 def _limits(student: ExportedStudent) -> list[str]:

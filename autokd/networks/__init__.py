@@ -8,6 +8,7 @@ from autokd.networks.backbone import Backbone, Featured, Output
 from autokd.networks.checkpoints import read_weights
 from autokd.networks.cost import latency, measure, speed
 from autokd.networks.families import FAMILIES
+from autokd.networks.hub import of_hub
 from autokd.networks.labels import choose_classes, places, read_labels
 from autokd.networks.network import LEAST_PX, Network, build, own_side
 from autokd.networks.weights import channels_of, load_weights, state, weights_hash
@@ -25,6 +26,7 @@ __all__ = [
     "latency",
     "load_weights",
     "measure",
+    "of_hub",
     "own_side",
     "places",
     "read_labels",

@@ -12,6 +12,7 @@ from autokd.recipe.block import Block
 from autokd.recipe.schema import TrainSettings
 
 RANDOM, PRETRAINED = "random", "pretrained"
+HUBS = ("hf_hub:", "hf-hub:")  # before the id of a repository of the Hugging Face Hub
 TRAIN = "train"  # of a teacher, the older word for random weights and a training
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 
@@ -24,8 +25,8 @@ class Start(Block):
         str,
         Field(
             description=(
-                "what it starts with: random, pretrained (the library's own), or a file or folder"
-                " of weights"
+                "what it starts with: random, pretrained (the library's own), a file or folder of"
+                " weights, or hf_hub:OWNER/NAME"
             )
         ),
     ] = RANDOM
@@ -57,7 +58,13 @@ class Start(Block):
     @property
     def file(self) -> str | None:
         """The file or folder that it starts with, if any."""
-        return None if self.weights in {RANDOM, PRETRAINED, TRAIN} else self.weights
+        named = self.weights in {RANDOM, PRETRAINED, TRAIN} or self.repository
+        return None if named else self.weights
+
+    @property
+    def repository(self) -> str | None:
+        """The id of the hub's repository that it starts with, if any."""
+        return self.weights.partition(":")[2] if self.weights.startswith(HUBS) else None
 
     @property
     def drawn(self) -> bool:

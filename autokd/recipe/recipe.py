@@ -207,7 +207,7 @@ class Recipe(Block):
         if EMBEDDING not in self.methods.reads or STAGES in self.methods.reads:
             out.append("teacher/embedding")
         for name, start in (("teacher", self.teacher), ("student", self.student)):
-            if not start.file:
+            if not (start.file or start.repository):
                 out += [f"{name}/mean", f"{name}/std"]
             if start.drawn:
                 out.append(f"{name}/labels")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from autokd.recipe.recipe import Recipe
 
 
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
 def _source(r: Recipe) -> list[Finding]:
     named = {"data/name": r.data.name, "data/unlabelled": r.data.unlabelled}
     found = [(path, data_names.problem(name)) for path, name in named.items() if name is not None]
@@ -64,6 +67,9 @@ def _weights(r: Recipe) -> list[Finding]:
             found.append(
                 Finding(f"{path}/weights", rule, file, nearest(file, [RANDOM, PRETRAINED]))
             )
+        if start.repository is not None and not REPOSITORY.fullmatch(start.repository):
+            rule = "must name a repository of the hub as hf_hub:OWNER/NAME"
+            found.append(Finding(f"{path}/weights", rule, start.weights))
         if path != "teacher" and start.weights == TRAIN:
             rule = f"must be {RANDOM}, {PRETRAINED} or a file: what is random is always trained"
             found.append(Finding(f"{path}/weights", rule, TRAIN))

@@ -166,6 +166,8 @@ def _results(study: StudyData) -> list[tuple[str, str]]:
         mean = f", the mean of {n} seeds" if n > 1 else ""
         name = metric.replace("val/", "test/")
         out.append((number(best.test_mean), f"{name}{mean}, read {read}"))
+    if taught := words.teacher_on_test(study.table, best):
+        out.append((number(taught[0]), f"test/accuracy of the finalist's teacher{taught[1]}"))
     if n > 1 and (own := words.exported(study.table, best, metric)):
         seed = study.table.trials[best.best_trial].seed
         out.append((number(own[1]), f"{own[0]} of the file that is exported (seed {seed})"))
@@ -182,7 +184,8 @@ def _teachers(study: StudyData) -> list[tuple[str, str]]:
     return [
         (
             number(e["metrics"]["val/accuracy"]),
-            f"val/accuracy of the teacher {e['model']} at {e['resolution']} px",
+            f"val/accuracy of the teacher {e['model']} at {e['resolution']} px"
+            + (f"; {words.SEEN}" if e.get("given") else ""),
         )
         for e in own[:2]
     ]

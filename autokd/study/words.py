@@ -32,6 +32,7 @@ MEANING = (
 )
 
 
+SEEN = "it may have seen these pictures"  # of a network that was not trained from scratch here
 # what to do about a weak teacher, and what may be wrong with one that was given
 BETTER = ": distil from a better one"
 WRONG = (
@@ -251,14 +252,16 @@ def taught(e: Event) -> str:
     role = "assistant" if e.get("assistant") else "teacher"
     how = "trained" if e.get("facts", {}).get("networks trained") else "from the cache"
     if e.get("given"):
-        how = "loaded; it may have seen these pictures"
+        how = f"loaded; {SEEN}"
     reached = e.get("metrics", {}).get("val/accuracy")
     good = f" val/accuracy {reached:.4f}" if reached is not None else ""
     return f"{role} {e['model']} at {e['resolution']} px:{good} ({how}, {e['seconds']:.1f} s)"
 
 
-def teacher_on_test(table: Table, result: Result) -> str:
-    """How good the finalist's teacher is on the test pictures; nothing where it has none."""
+def teacher_on_test(table: Table, result: Result) -> tuple[float, str] | None:
+    """The accuracy of the finalist's teacher on the test pictures, and what speaks against it; None
+    where it has no teacher, or they were not read.
+    """
     runs = {str(n) for n in result.runs.get(FINALIST, {}).values()}
     found = [
         metrics["test/teacher_accuracy"]
@@ -266,7 +269,9 @@ def teacher_on_test(table: Table, result: Result) -> str:
         for number, metrics in e["results"].items()
         if number in runs and "test/teacher_accuracy" in metrics
     ]
-    return f" (its teacher: accuracy {found[-1]:.4f})" if found else ""
+    if not found:
+        return None
+    return found[-1], "" if table.trials[result.trial].parsed.teacher.drawn else f"; {SEEN}"
 
 
 def cannot_teach(e: Event) -> str | None:

@@ -44,10 +44,11 @@ def build_for(
 
 def _started(draw: Draw, start: Start, classes: int, trained: bool) -> networks.Network:
     """The same for so many classes."""
-    if not start.file:
+    if not (start.file or start.repository):
         pretrained = start.weights == PRETRAINED
         return draw(start, classes, pretrained=pretrained, new_head=trained)
-    weights = networks.read_weights(start.file)
+    file = start.file or networks.of_hub(start.repository or "")
+    weights = networks.read_weights(file)
     plain = draw(start.model_copy(update={"mean": None, "std": None}), classes)
     told = {"mean": start.mean or weights.mean, "std": start.std or weights.std}
     takes = networks.channels_of(weights, plain)

@@ -112,6 +112,19 @@ def test_what_others_wrote_is_text_in_the_card(home: Path) -> None:
     assert "<img" not in rest and "javascript" not in rest and "\u202e" not in rest
 
 
+def test_the_card_says_how_good_the_teacher_is_and_what_it_may_have_seen(home: Path) -> None:
+    student = bundle.load(home / "mlruns/studies/small")
+    reached = student.results["test"]["test/teacher_accuracy"]
+    text = card(student)
+    assert f"taught by {student.recipe.teacher.model} (accuracy on test {reached:.4f});" in text
+    assert "test/teacher" not in text, "it is none of the student's own figures"
+    given = {"weights": "pretrained", "train": None}
+    teacher = student.recipe.teacher.model_copy(update=given)
+    loaded = student.recipe.model_copy(update={"teacher": teacher})
+    told = f"{reached:.4f}; it may have seen these pictures)"
+    assert told in card(replace(student, recipe=loaded))
+
+
 def test_temperature_scaling_is_fitted_recorded_and_better(home: Path) -> None:
     student = bundle.load(home / "mlruns/studies/small")
     told = document.read(home / "out" / "recipe.yaml").data["results"]["calibration"]
