@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autokd.methods.fitnets import widths
 from autokd.recipe.axes import preset, register
 from autokd.recipe.vocabulary import Embedding, Module, Scalar
 
@@ -17,23 +18,13 @@ PAPER = "arXiv 1910.01108"
 
 
 def projection(student: Any, teacher: Any, shape: tuple[int, int, int]) -> Module:
-    """A linear map from the student's embedding to the teacher's, without bias.
-
-    ``shape``: channels of the pictures, and the pixels a side that student and teacher see. The
-    sizes are found by a dry run.
+    """A linear map from the student's embedding to the teacher's, without bias. ``shape``: see
+    :func:`autokd.methods.fitnets.widths`.
     """
     import torch
 
-    channels, low, high = shape
-    widths = []
-    for network, size in ((student, low), (teacher, high)):
-        training, like = network.training, next(network.parameters())
-        network.eval()
-        with torch.no_grad():
-            pictures = torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
-            widths.append(network.embedding(pictures).shape[1])
-        network.train(training)
-    return torch.nn.Linear(widths[0], widths[1], bias=False)
+    ours, theirs = widths(student, teacher, shape, lambda out: out.embedding.shape[1])
+    return torch.nn.Linear(ours, theirs, bias=False)
 
 
 @register(

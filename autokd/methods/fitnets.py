@@ -9,6 +9,7 @@ smaller one (choice).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from autokd.methods.at import same_size
@@ -22,29 +23,37 @@ def _middle(stages: Stages) -> Maps:
     return stages[(len(stages) - 1) // 2]
 
 
-def regressor(student: Any, teacher: Any, shape: tuple[int, int, int]) -> Module:
-    """1×1 convolution, BatchNorm and ReLU, from the channels of the student's middle stage to those
-    of the teacher's. Without the two, a small student's labels drown in this loss's gradient.
-
-    ``shape``: channels of the pictures, and the pixels a side that student and teacher see. The
-    channels are found by a dry run.
+def widths(
+    student: Any, teacher: Any, shape: tuple[int, int, int], width: Callable[[Any], int]
+) -> list[int]:
+    """The ``width`` of what either network makes of a picture, found by a dry run. ``shape``:
+    channels of the pictures, and the pixels a side that student and teacher see.
     """
     import torch
 
     channels, low, high = shape
-    widths = []
+    out = []
     for network, size in ((student, low), (teacher, high)):
         training, like = network.training, next(network.parameters())
         network.eval()
         with torch.no_grad():
-            stages = network.features(
-                torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
-            ).stages
+            pictures = torch.zeros(1, channels, size, size, device=like.device, dtype=like.dtype)
+            out.append(width(network.features(pictures)))
         network.train(training)
-        widths.append(_middle(stages).shape[1])
+    return out
+
+
+def regressor(student: Any, teacher: Any, shape: tuple[int, int, int]) -> Module:
+    """1×1 convolution, BatchNorm and ReLU, from the channels of the student's middle stage to those
+    of the teacher's. Without the two, a small student's labels drown in this loss's gradient.
+    ``shape``: see :func:`widths`.
+    """
+    import torch
+
+    ours, theirs = widths(student, teacher, shape, lambda out: _middle(out.stages).shape[1])
     return torch.nn.Sequential(
-        torch.nn.Conv2d(widths[0], widths[1], kernel_size=1),
-        torch.nn.BatchNorm2d(widths[1]),
+        torch.nn.Conv2d(ours, theirs, kernel_size=1),
+        torch.nn.BatchNorm2d(theirs),
         torch.nn.ReLU(),
     )
 
