@@ -9,6 +9,7 @@ The flow, and the room that owns each part of it::
 
     cli        one file a group of commands; the live view         light
     api        the same from Python: ``autokd.search`` …            light
+    planner    from a folder to documents, for ``autokd auto``     torch
     engine     Ray Tune and the study: session, workers, checks    ray
     tracking   MLflow from the ledger                              mlflow
     report     the study's page                                    light
@@ -35,7 +36,7 @@ From Python, each loaded when it is asked for::
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autokd.api.calls import load, reproduce, resume, search, studies, train
+    from autokd.api.calls import auto, load, reproduce, resume, search, studies, train
     from autokd.api.study import Study
     from autokd.errors import UserError
     from autokd.recipe import Recipe
@@ -45,6 +46,7 @@ __all__ = [
     "Recipe",
     "Study",
     "UserError",
+    "auto",
     "load",
     "reproduce",
     "resume",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from autokd.api.documents import Given, found
+from autokd.api.documents import Given, found, seconds
 from autokd.api.study import Study
 from autokd.recipe import load as read_recipe
 from autokd.recipe.document import Document
@@ -53,6 +54,52 @@ def search(
     view = Lines(quiet=quiet)
     engine.start(loaded, name=chosen, seed=seed, jobs=jobs, trials=trials, view=view)
     return Study(chosen)
+
+
+def auto(
+    where: str | Path,
+    *,
+    budget: str | float = "1h",
+    max_latency: str | float | None = None,
+    max_params: str | float | None = None,
+    max_size: str | float | None = None,
+    resolution: int | None = None,
+    teacher: str | None = None,
+    unlabelled: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    name: str | None = None,
+    quiet: bool = False,
+) -> Study:
+    """From a folder of class folders, or a data set's name, to a student in a budget, as
+    ``autokd auto`` does; ``out`` (default: ``auto/NAME``) then holds ``student``, ``base.yaml``
+    and ``space.yaml``. Numbers are milliseconds, parameters and bytes.
+
+    >>> import autokd
+    >>> autokd.auto("no-such-folder", max_params="many")
+    Traceback (most recent call last):
+    autokd.errors.UserError: --max-params many: must be a number above 0, such as 5ms, 1M or 4MB
+    """
+    began = monotonic()
+    from autokd.api import planning
+    from autokd.api.progress import Lines
+
+    outcome, _ = planning.run(
+        str(where),
+        began=began,
+        seconds=seconds(budget),
+        out=Path(out) if out else None,
+        resume=resume,
+        view=Lines(quiet=quiet),
+        name=name,
+        max_latency=planning.bound("--max-latency", max_latency),
+        max_params=planning.bound("--max-params", max_params),
+        max_size=planning.bound("--max-size", max_size),
+        resolution=resolution,
+        teacher=teacher,
+        unlabelled=str(unlabelled) if unlabelled else None,
+    )
+    return Study(outcome.name)
 
 
 def resume(name: str, *, quiet: bool = False) -> Study:

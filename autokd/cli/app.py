@@ -18,6 +18,7 @@ import typer
 
 from autokd import __version__
 from autokd.cli import (
+    auto,
     documents,
     export,
     helping,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 COMMANDS = (  # in the order of --help
     search.search,
+    auto.auto,
     train.train,
     train.reproduce,
     export.export,

@@ -10,6 +10,11 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("autokd search --space dtd --set train/epochs=9 --time 10m", "shorter runs, a limit"),
         ("autokd search --resume dtd-1", "go on with one that was stopped"),
     ],
+    "auto": [
+        ("autokd auto pets/ --budget 1h --max-latency 5ms", "a folder with a folder a class"),
+        ("autokd auto digits --budget 2m", "embedded data"),
+        ("autokd auto --resume --out auto/pets", "go on with one that was stopped"),
+    ],
     "train": [
         ("autokd train digits", "a built-in pipeline"),
         ("autokd train recipe.yaml --out student --test", "a recipe; reads the test pictures"),
