@@ -181,7 +181,7 @@ def _given(teacher: str | None) -> plan.Teacher | None:
             f"--teacher {teacher}: say timm:NAME, MODEL=FILE for weights of your own, or the folder"
             " of an export"
         )
-    block = {
+    block: dict[str, object] = {
         "model": teacher,
         "weights": "pretrained",
         "train": {"preset": "fine-tune", "epochs": 5},
