@@ -57,16 +57,21 @@ def run(
     made = out or folder(str(where))
     if seconds < LEAST:
         raise UserError(f"--budget: {seconds:g} s are too few: at least {LEAST:g} s")
+    if resume:
+        from autokd.planner import auto
+
+        return auto.resume(made, view), made
+    assert where is not None
+    from autokd.planner.look import look
+
+    found = look(where)  # before what a search needs is loaded: a bad folder is told soon
     from autokd.planner import auto
     from autokd.planner.candidates import Bounds
 
-    if resume:
-        return auto.resume(made, view), made
-    assert where is not None
     told = (lambda text: None) if view.quiet else view.say
     bounds = Bounds(max_latency, max_params, max_size)
     how: dict[str, Any] = {"seconds": seconds, "began": began, "bounds": bounds, "view": view}
-    return auto.begin(where, made, told=told, **how, **options), made
+    return auto.begin(found, made, told=told, **how, **options), made
 
 
 def next_commands(outcome: SearchResult, out: Path) -> list[str]:

@@ -19,7 +19,7 @@ from autokd.export import bundle, checksums
 from autokd.files import runs_root, write_atomically
 from autokd.planner import candidates, plan
 from autokd.planner.candidates import Bounds
-from autokd.planner.look import Look, look
+from autokd.planner.look import Look
 from autokd.report import write as write_page
 from autokd.space import load
 from autokd.study.ledger import Event
@@ -67,7 +67,7 @@ class Keeping:
 
 
 def begin(
-    where: str,
+    found: Look,
     out: Path,
     *,
     seconds: float,
@@ -86,7 +86,6 @@ def begin(
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out {out}: exists already; --resume goes on with it, or choose another")
     given = _given(teacher)
-    found = look(where)
     told(_seen(found))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     largest = plan.side(found, resolution)
@@ -105,7 +104,7 @@ def begin(
         given=given,
         unlabelled=unlabelled,
     )
-    chosen = name or engine.next_name(f"auto-{Path(where).name}")
+    chosen = name or engine.next_name(f"auto-{Path(found.name).name}")
     try:
         for file, text in (("base.yaml", made.base), ("space.yaml", made.space)):
             write_atomically(out / file, text)
