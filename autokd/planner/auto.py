@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 
 from autokd.engine import search as engine
-from autokd.engine.result import SearchResult
+from autokd.engine.result import SearchResult, close
 from autokd.engine.search import View
 from autokd.errors import UserError
 from autokd.export import bundle, checksums
@@ -21,8 +22,9 @@ from autokd.planner import candidates, plan
 from autokd.planner.candidates import Bounds
 from autokd.planner.look import Look
 from autokd.report import write as write_page
-from autokd.space import load
-from autokd.study.ledger import Event
+from autokd.space import load, thaw
+from autokd.study import ledger
+from autokd.study.ledger import Event, Ledger
 from autokd.study.queue import Study
 
 NOTE, STUDENT = "auto.json", "student"
@@ -123,7 +125,18 @@ def resume(out: Path, view: View) -> SearchResult:
         name = json.loads((out / NOTE).read_text())["study"]
     except (OSError, ValueError, KeyError):
         raise UserError(f"--resume: {out} holds nothing that `autokd auto` began") from None
-    return _handed(engine.resume(name, None, view=Keeping(view, out)), out)
+    outcome = _finished(name)
+    return _handed(outcome or engine.resume(name, None, view=Keeping(view, out)), out)
+
+
+def _finished(name: str) -> SearchResult | None:
+    """Of a study that was closed before its export was made."""
+    with contextlib.closing(Ledger(ledger.existing(runs_root(), name)).open()) as book:
+        created = book.table.created
+        if not book.table.closed:
+            return None
+        how = {key: created[key] for key in ("seed", "jobs", "trials")}
+        return close(Study(thaw(created["frozen"]), book, **how))
 
 
 def _handed(outcome: SearchResult, out: Path) -> SearchResult:
