@@ -245,6 +245,7 @@ def _difference(d: Difference, metric: str) -> dict[str, Any]:
         "interval": _rounded([d.low, d.high]),
         "seeds": d.n,
         **looked_at,
+        "told": words.figure(d, metric),
         "verdict": words.shown(d, metric),
     }
 

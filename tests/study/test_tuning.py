@@ -18,7 +18,7 @@ from autokd.engine import search
 from autokd.export.card import _results, plain
 from autokd.recipe import document, parse
 from autokd.space import Space, thaw
-from autokd.study import invariants, plan, verdict, words
+from autokd.study import invariants, plan, recipe_yaml, verdict, words
 from autokd.study.controls import ALONE, REFERENCE, TUNED
 from autokd.study.ledger import Ledger, Trial
 from autokd.study.queue import Study
@@ -363,6 +363,9 @@ def test_every_place_says_it_in_the_same_words(tmp_path: Path) -> None:
         assert words.sentence(outcome.winner, VAL) in place
     results = document.parse(text).data["results"]
     assert results["tuned"] == tuned
+    covers = words.interval(outcome.winner)
+    assert results["covers"] == covers and all(covers in place for place in (header, page, printed))
+    assert words.MEANING in page and words.MEANING.count(". ") == 1  # in two sentences
     assert {d["control"] for d in results["against"]} == {
         "tuned student alone",
         "student alone",
@@ -373,7 +376,8 @@ def test_every_place_says_it_in_the_same_words(tmp_path: Path) -> None:
     assert "against tuned student alone" in page
     exported: Any = SimpleNamespace(results=results, provenance={})
     card = "\n".join(_results(exported))
-    assert plain(tuned) in card and f"| {d.control} | {d.mean:+.4f} |" in card
+    assert plain(tuned) in card and f"| {d.control} | {figure} | {words.shown(d, VAL)} |" in card
+    assert recipe_yaml.heading(text)[1] == words.sentence(outcome.winner, VAL)  # the card's too
     batch = Batch()
     parent = Parent(SimpleNamespace(study="a"), study.book.path)  # type: ignore[arg-type]
     parent.metric = VAL
