@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autokd import space
-from autokd.cli import search as command
+from autokd.api import spaces
 from autokd.errors import UserError
 from autokd.study import ranking, warm
 from autokd.study.ledger import Ledger
@@ -64,11 +64,11 @@ def test_mistakes_are_told(
     monkeypatch.setenv("AUTOKD_RUNS", str(tmp_path / "runs"))
     made = loaded(space_file)
     with pytest.raises(UserError, match="there is no study 'earlyer'"):
-        command._like(made, "earlyer", None)
+        spaces._like(made, "earlyer", None)
     (tmp_path / "runs" / "studies").mkdir(parents=True)
     earlier.book.close()
     (tmp_path / "earlier").rename(tmp_path / "runs" / "studies" / "earlier")
-    assert command._like(made, "earlier", None).warm_points()
+    assert spaces._like(made, "earlier", None).warm_points()
     path = tmp_path / "wrong.yaml"
     path.write_text(space_file.read_text() + "warm_start: [1]\n")
     (tmp_path / "base.yaml").write_text((space_file.parent / "base.yaml").read_text())
